@@ -1,0 +1,1 @@
+"""Verilator builds, test bench parts, benches, reports and the command line."""

@@ -1,0 +1,1 @@
+"""From a trained float UNet to an artifact of integers."""

@@ -1,0 +1,47 @@
+"""Writing files so that an interrupted run leaves either the old file or the new one."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from golden.errors import UserError
+
+__all__ = ["atomic_write", "ensure_writable_folder"]
+
+
+def ensure_writable_folder(path: Path) -> Path:
+    """Make ``path`` (and its parents) if needed and prove that a file can be made in it.
+
+    Raises ``UserError`` naming the folder and the system's reason.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(f"output folder {path}: cannot be written ({error.strerror})") from error
+    return path
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds.
+
+    The temporary file is removed on any failure, an interrupt included.
+    """
+    ensure_writable_folder(path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The float diffusion UNet: model, checkpoints, samplers, training."""

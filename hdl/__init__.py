@@ -1,0 +1,1 @@
+"""Amaranth RTL: one block, one file. The generated Verilog comes from here."""
