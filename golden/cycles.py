@@ -21,6 +21,7 @@ __all__ = [
     "Case",
     "CycleModel",
     "CycleTrace",
+    "LockstepPipeline",
     "PipelineModel",
     "RigidPipeline",
     "SkidBuffer",
@@ -135,6 +136,28 @@ class RigidPipeline:
     def clock(self, accepted: int, o_ready: bool) -> None:
         """Advance by one cycle; ``accepted`` is the beat that was transferred in, or -1."""
         if self.ready(o_ready):
+            self._stages.appendleft(accepted)
+
+
+class LockstepPipeline:
+    """``latency`` registers that move with their consumer: ``i.ready = o.ready``."""
+
+    def __init__(self, latency: int) -> None:
+        self.latency = latency
+        self.reset()
+
+    def reset(self) -> None:
+        """Empty every stage."""
+        self._stages: deque[int] = deque([BUBBLE] * self.latency, maxlen=self.latency)
+
+    @property
+    def offered(self) -> int:
+        """Beat at the output, -1 for a bubble."""
+        return self._stages[-1]
+
+    def clock(self, accepted: int, o_ready: bool) -> None:
+        """Advance by one cycle; ``accepted`` is the beat that was transferred in, or -1."""
+        if o_ready:
             self._stages.appendleft(accepted)
 
 
