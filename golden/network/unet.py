@@ -91,7 +91,8 @@ class AttentionCore(nn.Module):
         n, length, channels = q.shape
         # (N, L, C) -> (N, heads, L, d)
         q, k, v = (x.view(n, length, self.heads, -1).transpose(1, 2) for x in (q, k, v))
-        out = functional.scaled_dot_product_attention(q, k, v)
+        score = q @ k.transpose(2, 3) * math.sqrt(self.heads / channels)
+        out = torch.softmax(score, dim=-1) @ v
         return out.transpose(1, 2).reshape(n, length, channels)
 
 
