@@ -316,8 +316,10 @@ def simulate(
             plain_driven[name].append(value)
         model.clock(accepted, ready, plain)
         cycle += 1
-        if end < 0 and all(next_beat[n] >= sent[n] for n in model.inputs) and all(
-            got[n] >= delivered[n] for n in model.outputs
+        if (
+            end < 0
+            and all(next_beat[n] >= sent[n] for n in model.inputs)
+            and all(got[n] >= delivered[n] for n in model.outputs)
         ):
             end = cycle + cycles_after
 

@@ -29,6 +29,8 @@ __all__ = [
 
 SEGMENTS = 2  # parts of a concatenated input
 BOUNDARY_BANK = 0  # the bank field of boundary writes; they concern both
+STEP_BITS = 10
+TABLE_SET_BITS = 8
 LOOKUP_FRONT = 2  # registers before the bank is checked
 LOOKUP_BACK = 2  # registers after it
 READ_LATENCY = 2
@@ -102,6 +104,7 @@ class ScaleFileConfig:
 class TableSet:
     """Constants of one layer for a range of groups and steps, as one bank holds them.
 
+    It must hold every group that its steps belong to.
     ``bank`` 0 or 1; ``table_set`` 0..255 names the layer. ``group_base``, ``step_base``: what row
     0 stands for. ``operand_z`` (0..112), ``operand_k`` (0..4), ``edge_multiplier``,
     ``edge_shift``: (groups, 2), by segment. ``multiplier``, ``shift``: (groups, channels);
@@ -253,7 +256,7 @@ def lookup(
     unique, inverse = np.unique(
         np.stack([as_int64(tiles[name]) for name in names], axis=1), axis=0, return_inverse=True
     )
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, int | Int64]] = []
     for bank, table_set, step, segment, channel_tile in unique.tolist():
         tables = _set_of(sets, bank, table_set, step)
         group = int(group_of(boundaries, step))
@@ -277,13 +280,14 @@ def lookup(
             }
         )
     keys = rows[0] if rows else {}
-    return {key: as_int64(np.stack([row[key] for row in rows]))[inverse.ravel()] for key in keys}
+    stacked = {key: np.array([row[key] for row in rows], dtype=np.int64) for key in keys}
+    return {key: values[inverse.ravel()] for key, values in stacked.items()}
 
 
 class TileLookupModel:
     """One path's lookup: two registers, the check of the bank, two registers.
 
-    A beat waits in front of the check until its bank holds its table set, group and step. The
+    A beat waits in front of the check until its bank holds its table set and step. The
     front moves if its last register is a bubble or its beat passes the check and the back moves
     (``o.ready | ~o.valid``).
     """
@@ -292,7 +296,6 @@ class TileLookupModel:
         self.bank = tiles["bank"].tolist()
         self.table_set = tiles["table_set"].tolist()
         self.step = tiles["step"].tolist()
-        self.group = tiles["group"].tolist()
         self.start = tiles["start"].tolist()
         self.back = RigidPipeline(LOOKUP_BACK)
         self.reset()
@@ -312,7 +315,6 @@ class TileLookupModel:
             tables is not None
             and tables.table_set == self.table_set[beat]
             and tables.step_base <= self.step[beat] <= tables.step_last
-            and tables.group_base <= self.group[beat]
         )
         return beat if hit else -1
 
@@ -335,13 +337,13 @@ class ScaleFileModel:
     bank         meaning                                      leaves it
     ===========  ===========================================  ================================
     open         takes writes; tiles that name it wait        COMMIT is accepted
-    loaded       tiles with its table set, group and step     any other write to it, or a
-                 pass                                         BOUNDARY, is accepted
+    loaded       tiles with its table set and step pass       any other write to it, or a
+                                                              BOUNDARY, is accepted
     ===========  ===========================================  ================================
 
     ``in_flight[bank]`` counts the tiles that passed (beats with ``start``) and were not released;
     ``bank_busy`` is in_flight > 0. A write is accepted if its bank (BOUNDARY: both) is not busy
-    and no tile enters it in this cycle.
+    and no tile enters it in this cycle; ``i_write.ready`` without a beat says that of both banks.
     """
 
     tiles: Mapping[str, Mapping[str, Int64]]
@@ -392,9 +394,7 @@ class ScaleFileModel:
                 starts[unit.bank[beat]] = True
         idle = [self.in_flight[bank] == 0 and not starts[bank] for bank in range(2)]
         write = valid["i_write"]
-        if write < 0:
-            i_ready["i_write"] = idle[0] and idle[1]
-        elif self.write_table[write] == Table.BOUNDARY:
+        if write < 0 or self.write_table[write] == Table.BOUNDARY:
             i_ready["i_write"] = idle[0] and idle[1]
         else:
             i_ready["i_write"] = idle[self.write_bank[write]]

@@ -61,24 +61,30 @@ class Accumulator(wiring.Component):
         self.sum_width = check_size("sum_width", sum_width, 2, acc_width)
         self.side_width = check_size("side_width", side_width, 0, 4096)
         self.pixel_width = max(1, (depth - 1).bit_length())
-        self.i_layout = data.StructLayout({
-            "sums": data.ArrayLayout(signed(sum_width), cols),
-            "pixel": self.pixel_width,
-            "first": 1,
-            "last": 1,
-            "end": 1,
-            "side": side_width,
-        })
-        self.o_layout = data.StructLayout({
-            "acc": data.ArrayLayout(signed(acc_width), cols),
-            "pixel": self.pixel_width,
-            "end": 1,
-            "side": side_width,
-        })
-        super().__init__({
-            "i": In(stream.Signature(self.i_layout)),
-            "o": Out(stream.Signature(self.o_layout)),
-        })
+        self.i_layout = data.StructLayout(
+            {
+                "sums": data.ArrayLayout(signed(sum_width), cols),
+                "pixel": self.pixel_width,
+                "first": 1,
+                "last": 1,
+                "end": 1,
+                "side": side_width,
+            }
+        )
+        self.o_layout = data.StructLayout(
+            {
+                "acc": data.ArrayLayout(signed(acc_width), cols),
+                "pixel": self.pixel_width,
+                "end": 1,
+                "side": side_width,
+            }
+        )
+        super().__init__(
+            {
+                "i": In(stream.Signature(self.i_layout)),
+                "o": Out(stream.Signature(self.o_layout)),
+            }
+        )
 
     @property
     def latency(self):
@@ -90,9 +96,7 @@ class Accumulator(wiring.Component):
         entry = data.ArrayLayout(signed(self.acc_width), self.cols)
         reads, writes = [], []
         for bank in range(2):
-            m.submodules[f"bank_{bank}"] = memory = Memory(
-                shape=entry, depth=self.depth, init=[]
-            )
+            m.submodules[f"bank_{bank}"] = memory = Memory(shape=entry, depth=self.depth, init=[])
             reads.append(memory.read_port())
             writes.append(memory.write_port())
 

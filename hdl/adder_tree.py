@@ -34,11 +34,13 @@ class AdderTree(wiring.Component):
     def __init__(self, *, rows, pipeline=1):
         self.rows = check_size("rows", rows, 1, 64)
         self.pipeline = check_size("pipeline", pipeline, 1, 6)
-        super().__init__({
-            "enable": In(1),
-            "terms": In(data.ArrayLayout(signed(PRODUCT_WIDTH), rows)),
-            "sum": Out(signed(sum_width(rows))),
-        })
+        super().__init__(
+            {
+                "enable": In(1),
+                "terms": In(data.ArrayLayout(signed(PRODUCT_WIDTH), rows)),
+                "sum": Out(signed(sum_width(rows))),
+            }
+        )
 
     @property
     def latency(self):

@@ -65,23 +65,29 @@ class MacArray(wiring.Component):
         self.pipeline = check_size("pipeline", pipeline, 1, 6)
         self.side_width = check_size("side_width", side_width, 0, 4096)
         self.sum_width = sum_width(rows)
-        self.i_layout = data.StructLayout({
-            "mantissa": data.ArrayLayout(signed(8), rows),
-            "flag": data.ArrayLayout(1, rows),
-            "k": 3,
-            "tile_start": 1,
-            "side": side_width,
-        })
+        self.i_layout = data.StructLayout(
+            {
+                "mantissa": data.ArrayLayout(signed(8), rows),
+                "flag": data.ArrayLayout(1, rows),
+                "k": 3,
+                "tile_start": 1,
+                "side": side_width,
+            }
+        )
         self.weights_layout = data.StructLayout({"weights": data.ArrayLayout(signed(8), cols)})
-        self.o_layout = data.StructLayout({
-            "sums": data.ArrayLayout(signed(self.sum_width), cols),
-            "side": side_width,
-        })
-        super().__init__({
-            "i": In(stream.Signature(self.i_layout)),
-            "i_weights": In(stream.Signature(self.weights_layout)),
-            "o": Out(stream.Signature(self.o_layout)),
-        })
+        self.o_layout = data.StructLayout(
+            {
+                "sums": data.ArrayLayout(signed(self.sum_width), cols),
+                "side": side_width,
+            }
+        )
+        super().__init__(
+            {
+                "i": In(stream.Signature(self.i_layout)),
+                "i_weights": In(stream.Signature(self.weights_layout)),
+                "o": Out(stream.Signature(self.o_layout)),
+            }
+        )
 
     @property
     def latency(self):
@@ -99,7 +105,7 @@ class MacArray(wiring.Component):
         m.d.comb += [
             moves.eq(self.o.ready | ~self.o.valid),
             full.eq(loaded == self.rows),
-            self.i.ready.eq(moves & (full | ~beat.tile_start)),
+            self.i.ready.eq(moves & (full | ~(self.i.valid & beat.tile_start))),
             swap.eq(self.i.valid & self.i.ready & beat.tile_start),
             self.i_weights.ready.eq(~full | swap),
             load.eq(self.i_weights.valid & self.i_weights.ready),

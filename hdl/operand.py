@@ -49,24 +49,30 @@ class Operand(wiring.Component):
     def __init__(self, *, rows=16, side_width=0):
         self.rows = check_size("rows", rows, 1, 64)
         self.side_width = check_size("side_width", side_width, 0, 4096)
-        self.i_layout = data.StructLayout({
-            "codes": data.ArrayLayout(CODE_BITS, rows),
-            "pad": data.ArrayLayout(1, rows),
-            "mode": 2,
-            "zero_point": 7,
-            "k": 3,
-            "side": side_width,
-        })
-        self.o_layout = data.StructLayout({
-            "mantissa": data.ArrayLayout(signed(8), rows),
-            "flag": data.ArrayLayout(1, rows),
-            "k": 3,
-            "side": side_width,
-        })
-        super().__init__({
-            "i": In(stream.Signature(self.i_layout)),
-            "o": Out(stream.Signature(self.o_layout)),
-        })
+        self.i_layout = data.StructLayout(
+            {
+                "codes": data.ArrayLayout(CODE_BITS, rows),
+                "pad": data.ArrayLayout(1, rows),
+                "mode": 2,
+                "zero_point": 7,
+                "k": 3,
+                "side": side_width,
+            }
+        )
+        self.o_layout = data.StructLayout(
+            {
+                "mantissa": data.ArrayLayout(signed(8), rows),
+                "flag": data.ArrayLayout(1, rows),
+                "k": 3,
+                "side": side_width,
+            }
+        )
+        super().__init__(
+            {
+                "i": In(stream.Signature(self.i_layout)),
+                "o": Out(stream.Signature(self.o_layout)),
+            }
+        )
 
     @property
     def latency(self):

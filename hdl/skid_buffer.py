@@ -29,10 +29,12 @@ class SkidBuffer(wiring.Component):
 
     def __init__(self, layout):
         self.layout = layout
-        super().__init__({
-            "i": In(stream.Signature(layout)),
-            "o": Out(stream.Signature(layout)),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(layout)),
+                "o": Out(stream.Signature(layout)),
+            }
+        )
 
     @property
     def latency(self):
