@@ -1,0 +1,1 @@
+"""From Amaranth's RTLIL to Verilog that people can read: parse, share, simplify, name, print."""

@@ -1,0 +1,194 @@
+"""Plain Verilog names for the wires of a module: no escapes, no numbers where a word exists.
+
+A wire without a name of its own takes, in this order: the name of a signal that equals it, the
+instance and port that drive it, or what its driver computes (``sum_1``).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hdl.verilog.rtlil import Cell, Chunk, Module, Process
+from hdl.verilog.simplify import driver_output
+
+__all__ = ["Field", "Names", "name_wires", "plain"]
+
+_KEYWORDS = frozenset(
+    """always and assign automatic begin bit buf byte case casex casez cell checker class clocking
+    config const context cover default define design disable do edge else end endcase endfunction
+    endmodule endtask enum event expect export extends extern final for force forever fork function
+    generate global if iff import initial inout input inside instance int integer interface join
+    large let library local localparam logic longint macromodule matches medium module nand negedge
+    new nor not null or output package packed parameter posedge primitive priority process property
+    protected pull0 pull1 pure rand randc real ref reg release repeat return rtran scalared sequence
+    shortint signed small specify static string strong0 strong1 struct super supply0 supply1 table
+    tagged task this time tri type typedef union unique unsigned use var vectored virtual void wait
+    wand weak0 weak1 while wildcard wire with within wor xnor xor""".split()
+)
+
+_BY_DRIVER = {
+    "$add": "sum",
+    "$sub": "difference",
+    "$mul": "product",
+    "$neg": "negated",
+    "$mux": "choice",
+    "$shl": "shifted",
+    "$shr": "shifted",
+    "$sshr": "shifted",
+    "$shift": "selected",
+    "$dff": "held",
+    "$memrd_v2": "read",
+    "$eq": "equal",
+    "$ne": "differs",
+    "$lt": "less",
+    "$le": "at_most",
+    "$gt": "greater",
+    "$ge": "at_least",
+    "$not": "inverted",
+}
+
+
+def plain(name: str) -> str:
+    """``\\i__payload.x[0]`` -> ``i__payload__x_0``."""
+    text = name.removeprefix("\\").replace(".", "__").replace("[", "_").replace("]", "")
+    text = re.sub(r"\W", "_", text)
+    if text in _KEYWORDS or not text[:1].isalpha():
+        text = f"{text}_" if text[:1].isalpha() else f"n{text}"
+    return text
+
+
+@dataclass(frozen=True)
+class Field:
+    """A named part of a wire: a member of a structure or an element of an array."""
+
+    name: str
+    offset: int
+    width: int
+    signed: bool
+
+
+@dataclass(frozen=True)
+class Names:
+    """``wire``: RTLIL name to Verilog name; ``fields``: parts by RTLIL name; ``auto``: unnamed."""
+
+    wire: dict[str, str]
+    fields: dict[str, list[Field]]
+    auto: frozenset[str]
+    signed: frozenset[str]
+
+
+class _Namer:
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.taken: set[str] = {"unused_bits"}
+        self.wire: dict[str, str] = {}
+
+    def unique(self, wish: str, *, numbered: bool = False) -> str:
+        name, count = (f"{wish}_1" if numbered else wish), 1
+        while name in self.taken:
+            count += 1
+            name = f"{wish}_{count}"
+        self.taken.add(name)
+        return name
+
+
+def name_wires(module: Module, child_ports: Mapping[str, Mapping[str, str]]) -> Names:
+    """Name every wire of ``module``. ``child_ports[type][RTLIL port]`` is the port's name."""
+    namer = _Namer(module)
+    for name, wire in module.wires.items():
+        if wire.port:
+            namer.wire[name] = namer.unique(plain(name))
+    for memory in module.memories:
+        namer.wire[memory] = namer.unique(plain(memory))
+    for cell in module.cells:
+        if cell.is_instance:
+            namer.wire[f"instance {cell.name}"] = namer.unique(plain(cell.name))
+
+    whole, parts = _aliases(module)
+    at_port = _instance_ports(module, child_ports, namer.wire)
+    drivers: dict[str, Cell | Process] = {process.target: process for process in module.processes}
+    next_of: dict[str, str] = {}
+    for cell in module.cells:
+        output = None if cell.is_instance else driver_output(cell) if cell.ports else None
+        if output and output[0].wire:
+            drivers[output[0].wire] = cell
+        if cell.kind == "$dff" and len(cell.ports["D"]) == 1 and cell.ports["D"][0].wire:
+            next_of[cell.ports["D"][0].wire] = cell.ports["Q"][0].wire or ""
+
+    auto: set[str] = set()
+    signed = {name for name, wire in module.wires.items() if wire.signed}
+    roots: dict[str, str] = {}
+    aliased = {left[0].wire for left, _ in module.connects}
+    later: list[str] = []
+    for name, wire in module.wires.items():
+        roots[name] = name
+        if wire.port or name in aliased:
+            continue
+        own = "" if name.startswith("$") else re.sub(r"\$\d+$", "", name)
+        if not own and name in whole:
+            alias = whole[name]
+            roots[name] = alias
+            own = re.sub(r"\$\d+$", "", alias)
+            if module.wires[alias].signed:
+                signed.add(name)
+        connection = at_port.get(name)
+        if connection and (not own or plain(own) == connection[1]):
+            namer.wire[name] = namer.unique(f"{connection[0]}__{connection[1]}")
+        elif own:
+            namer.wire[name] = namer.unique(plain(own))
+        else:
+            later.append(name)
+    for name in later:
+        auto.add(name)
+        driver = drivers.get(name)
+        if isinstance(driver, Process):
+            register = namer.wire.get(next_of.get(name, ""), "")
+            wish = f"next_{register}" if register else "chosen"
+            namer.wire[name] = namer.unique(wish, numbered=not register)
+        else:
+            kind = driver.kind if driver else ""
+            namer.wire[name] = namer.unique(_BY_DRIVER.get(kind, "bits"), numbered=True)
+
+    fields = {
+        name: [Field(namer.unique(plain(a)), o, w, s) for a, o, w, s in found]
+        for name in namer.wire
+        if (found := [p for p in parts.get(name, []) if p[0].startswith((roots[name] + ".",
+                                                                        roots[name] + "["))])
+    }
+    return Names(namer.wire, fields, frozenset(auto), frozenset(signed))
+
+
+def _aliases(module: Module) -> tuple[dict[str, str], dict[str, list[tuple[str, int, int, bool]]]]:
+    """Return signals that equal a whole wire, and those that equal a part of one."""
+    whole: dict[str, str] = {}
+    parts: dict[str, list[tuple[str, int, int, bool]]] = {}
+    for left, right in module.connects:
+        alias = left[0].wire
+        assert alias is not None
+        if len(right) != 1 or right[0].wire is None or module.wires[alias].port:
+            continue
+        chunk: Chunk = right[0]
+        base = module.wires[right[0].wire]
+        if chunk.width == base.width:
+            whole.setdefault(base.name, alias)
+        if chunk.offset + chunk.width <= base.width:
+            entry = (alias, chunk.offset, chunk.width, module.wires[alias].signed)
+            parts.setdefault(base.name, []).append(entry)
+    return whole, parts
+
+
+def _instance_ports(
+    module: Module, child_ports: Mapping[str, Mapping[str, str]], names: Mapping[str, str]
+) -> dict[str, tuple[str, str]]:
+    """For a wire that is a whole port of an instance: (instance, port)."""
+    found: dict[str, tuple[str, str]] = {}
+    for cell in module.cells:
+        if not cell.is_instance:
+            continue
+        for port, signal in cell.ports.items():
+            if len(signal) == 1 and signal[0].wire:
+                wire = module.wires[signal[0].wire]
+                if not wire.port and signal[0].width == wire.width:
+                    port_name = child_ports[cell.kind[1:]]["\\" + port]
+                    found.setdefault(wire.name, (names[f"instance {cell.name}"], port_name))
+    return found

@@ -1,0 +1,77 @@
+"""Modules that are equal become one: 256 processing elements are one module with 256 instances.
+
+The identity of a module is the hash of its body in which each instance's type stands as the
+identity of that type, so equality is found from the leaves upwards.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+from hdl.verilog.rtlil import Module
+
+__all__ = ["share"]
+
+
+def share(
+    modules: Mapping[str, Module], top: str, base_names: Mapping[str, str]
+) -> dict[str, Module]:
+    """Return the distinct modules, children first, renamed to unique plain names.
+
+    ``base_names`` gives for an RTLIL module name the wish for its Verilog name. Distinct modules
+    with the same wish are told apart by their instance name, then by a number.
+    """
+    identity: dict[str, str] = {}
+    distinct: dict[str, str] = {}  # identity -> first RTLIL name, children first
+    _identify(top, modules, identity, distinct)
+
+    names: dict[str, str] = {identity[top]: base_names[top]}
+    taken = {base_names[top]}
+    wishes: dict[str, list[str]] = {}
+    for key, name in distinct.items():
+        if name != top:
+            wishes.setdefault(base_names[name], []).append(key)
+    for wish, keys in wishes.items():
+        for key in keys:
+            instance = distinct[key].rsplit(".", 1)[-1].lstrip("\\").rstrip("_0123456789")
+            alone = len(keys) == 1 or not instance or instance == wish
+            candidate = wish if alone else f"{wish}_{instance}"
+            unique, count = candidate, 1
+            while unique in taken:
+                count += 1
+                unique = f"{candidate}_{count}"
+            taken.add(unique)
+            names[key] = unique
+
+    result: dict[str, Module] = {}
+    for key, name in distinct.items():
+        module = modules[name]
+        for cell in module.cells:
+            if cell.is_instance:
+                cell.kind = "\\" + names[identity[cell.kind]]
+        module.name = names[key]
+        result[module.name] = module
+    return result
+
+
+def _identify(
+    name: str,
+    modules: Mapping[str, Module],
+    identity: dict[str, str],
+    distinct: dict[str, str],
+) -> str:
+    if name in identity:
+        return identity[name]
+    module = modules[name]
+    digest = hashlib.sha256()
+    for cell in module.cells:
+        kind = cell.kind
+        if cell.is_instance:
+            kind = _identify(kind, modules, identity, distinct)
+        # A check's priority numbers the cells of the whole design: not a part of the module.
+        parameters = {k: v for k, v in cell.parameters.items() if k != "PRIORITY"}
+        digest.update(repr((kind, cell.name, parameters, cell.ports)).encode())
+    rest = (module.wires, module.memories, module.processes, module.connects)
+    digest.update(repr(rest).encode())
+    identity[name] = digest.hexdigest()
+    distinct.setdefault(identity[name], name)
+    return identity[name]
