@@ -6,8 +6,8 @@ stands just before the clock edge. ``simulate`` drives a model with stall patter
 valid, ready and beat of every stream in every cycle.
 """
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,6 +34,8 @@ __all__ = [
 BUBBLE = -1
 Bools = npt.NDArray[np.bool_]
 Int32 = npt.NDArray[np.int32]
+Feedback = Callable[[Mapping[str, int], Mapping[str, bool]], Mapping[str, int]]
+Allowed = Callable[[Mapping[str, int]], Mapping[str, int]]
 
 STALL_PATTERNS = ("never", "light", "heavy", "bursty", "alternating")
 _PATTERN_CYCLES = 8191  # prime, so that a repeated pattern never locks to a tile's length
@@ -254,6 +256,8 @@ def simulate(
     delivered: Mapping[str, int],
     stalls: Mapping[str, Bools],
     plain_in: Mapping[str, Int64] | None = None,
+    feedback: Feedback | None = None,
+    allowed: Allowed | None = None,
     cycles_max: int = 10_000_000,
     cycles_after: int = 8,
 ) -> CycleTrace:
@@ -262,7 +266,10 @@ def simulate(
     ``sent``, ``delivered``: number of beats of each input and output. ``stalls``: stream ->
     pattern, True where the source may offer a new beat or the sink is ready (repeated as
     needed; a source keeps a beat until it is accepted). ``plain_in``: port -> (any length,)
-    values, the last one held. ``RuntimeError`` after ``cycles_max`` cycles, with what is missing.
+    values, the last one held. ``feedback``: plain inputs that follow the outputs in the same
+    cycle, from the beats offered and the readies. ``allowed``: from the number of beats
+    delivered so far, how many beats of an input may be offered (none named: all), for sources
+    that wait for results. ``RuntimeError`` after ``cycles_max`` cycles, with what is missing.
     """
     model.reset()
     plain_in = plain_in or {}
@@ -274,7 +281,7 @@ def simulate(
     beats: dict[str, list[int]] = {name: [] for name in names}
     readies: dict[str, list[bool]] = {name: [] for name in names}
     plain_seen: dict[str, list[int]] = {name: [] for name in model.plain_outputs}
-    plain_driven: dict[str, list[int]] = {name: [] for name in plain_in}
+    plain_driven: dict[str, list[int]] = defaultdict(list)
     plain_values = {name: np.asarray(values).tolist() for name, values in plain_in.items()}
     cycle = 0
     end = -1
@@ -285,9 +292,11 @@ def simulate(
             }
             raise RuntimeError(f"golden model stopped after {cycle} cycles, beats left: {missing}")
         valid = {}
+        limits = allowed(got) if allowed else {}
         for name in model.inputs:
             gate = gates[name]
-            if next_beat[name] < sent[name] and (pending[name] or gate[cycle % len(gate)]):
+            limit = min(sent[name], limits.get(name, sent[name]))
+            if next_beat[name] < limit and (pending[name] or gate[cycle % len(gate)]):
                 pending[name] = True
                 valid[name] = next_beat[name]
             else:
@@ -295,6 +304,8 @@ def simulate(
         ready = {name: gates[name][cycle % len(gates[name])] for name in model.outputs}
         plain = {n: values[min(cycle, len(values) - 1)] for n, values in plain_values.items()}
         offered = model.offered()
+        if feedback:
+            plain |= feedback(offered, ready)
         i_ready, plain_out = model.evaluate(valid, ready, plain)
         accepted = {}
         for name in model.inputs:

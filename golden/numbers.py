@@ -17,9 +17,10 @@ SHIFT_MAX = 47
 
 
 def as_int64(values: npt.ArrayLike, what: str = "values") -> Int64:
-    """Return integers of any shape as int64; ``TypeError`` if ``values`` are not integers."""
+    """Return integers of any shape as int64; ``TypeError`` if ``values`` are not integers
+    or booleans."""
     array = np.asarray(values)
-    if array.dtype.kind not in "iu":
+    if array.size and array.dtype.kind not in "iub":
         raise TypeError(f"{what} must be integers, got {array.dtype}")
     return array.astype(np.int64)
 

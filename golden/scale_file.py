@@ -5,7 +5,7 @@ biases, which have a row a step.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -100,7 +100,7 @@ class ScaleFileConfig:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TableSet:
     """Constants of one layer for a range of groups and steps, as one bank holds them.
 
@@ -193,7 +193,7 @@ def writes(
     for row, step in enumerate(boundaries):
         beats.append((Table.BOUNDARY, BOUNDARY_BANK, row, 0, int(step)))
     tile_bits = config.channel_tile_bits
-    for tables in sets:
+    for index, tables in enumerate(sets):
         tables.check(config)
         bank = tables.bank
         for group in range(len(tables.multiplier)):
@@ -219,7 +219,7 @@ def writes(
         commits += [-1] * (len(beats) - len(commits))
         data = tables.table_set | tables.step_base << 8 | tables.step_last << 18
         beats.append((Table.COMMIT, bank, 0, 0, data | tables.group_base << 28))
-        commits.append(sets.index(tables))
+        commits.append(index)
     commits += [-1] * (len(beats) - len(commits))
     columns = np.array(beats, dtype=np.int64).reshape(-1, 5).T
     names = ("table", "bank", "row", "lane", "data")
@@ -329,7 +329,6 @@ class TileLookupModel:
             self.front = [accepted, *self.front[:-1]]
 
 
-@dataclass
 class ScaleFileModel:
     """Cycle behaviour: three lookups, the read port, and the banks behind them.
 
@@ -346,23 +345,23 @@ class ScaleFileModel:
     and no tile enters it in this cycle; ``i_write.ready`` without a beat says that of both banks.
     """
 
-    tiles: Mapping[str, Mapping[str, Int64]]
-    events: WriteEvents
-    sets: Sequence[TableSet]
-    lookups: dict[str, TileLookupModel] = field(init=False)
-    read: LockstepPipeline = field(init=False)
-
-    inputs = ("i_write", "i_conv", "i_activation", "i_edge", "i_read")
-    outputs = ("o_conv", "o_activation", "o_edge", "o_read")
-    plain_outputs = ("bank_busy",)
+    inputs: Sequence[str] = ("i_write", "i_conv", "i_activation", "i_edge", "i_read")
+    outputs: Sequence[str] = ("o_conv", "o_activation", "o_edge", "o_read")
+    plain_outputs: Sequence[str] = ("bank_busy",)
     PATHS = ("conv", "activation", "edge")
 
-    def __post_init__(self) -> None:
-        self.lookups = {path: TileLookupModel(self.tiles[path]) for path in self.PATHS}
+    def __init__(
+        self,
+        tiles: Mapping[str, Mapping[str, Int64]],
+        events: WriteEvents,
+        sets: Sequence[TableSet],
+    ) -> None:
+        self.sets = sets
+        self.lookups = {path: TileLookupModel(tiles[path]) for path in self.PATHS}
         self.read = LockstepPipeline(READ_LATENCY)
-        self.write_table = self.events.payload["table"].tolist()
-        self.write_bank = self.events.payload["bank"].tolist()
-        self.commits = self.events.commits.tolist()
+        self.write_table = events.payload["table"].tolist()
+        self.write_bank = events.payload["bank"].tolist()
+        self.commits = events.commits.tolist()
         self.reset()
 
     def reset(self) -> None:
