@@ -19,6 +19,7 @@ __all__ = [
     "MULTIPLIER_MAX",
     "RequantizerModel",
     "cycle_model",
+    "latency",
     "requantize",
     "requantize_counted",
 ]
@@ -27,7 +28,7 @@ ACC_BITS = 32
 BIAS_BITS = 16
 COUNT_BITS = 32
 MULTIPLIER_MAX = 0xFFFF
-LATENCY = 8
+LATENCY = 8  # of a block that takes int32
 
 
 def requantize_counted(
@@ -64,6 +65,11 @@ def requantize(
     return requantize_counted(acc, multiplier, shift, bias, width)[0]
 
 
+def latency(acc_width: int = ACC_BITS) -> int:
+    """Cycles from an accepted beat to its values: up to 18 bits take one multiplier, no adder."""
+    return LATENCY if acc_width > 18 else LATENCY - 1
+
+
 class RequantizerModel(PipelineModel):
     """A rigid pipeline, and the counter of saturated lane elements.
 
@@ -75,9 +81,15 @@ class RequantizerModel(PipelineModel):
 
     plain_outputs: Sequence[str] = ("saturations",)
 
-    def __init__(self, saturated: npt.ArrayLike, count_width: int = COUNT_BITS) -> None:
+    def __init__(
+        self,
+        saturated: npt.ArrayLike,
+        *,
+        acc_width: int = ACC_BITS,
+        count_width: int = COUNT_BITS,
+    ) -> None:
         """``saturated``: (beats,) number of saturated lane elements of each beat."""
-        super().__init__(LATENCY)
+        super().__init__(latency(acc_width))
         self._saturated = as_int64(saturated, "saturated").tolist()
         self._limit = (1 << count_width) - 1
         self.reset()
@@ -110,6 +122,8 @@ class RequantizerModel(PipelineModel):
         super().clock(accepted, ready, plain)
 
 
-def cycle_model(saturated: npt.ArrayLike, count_width: int = COUNT_BITS) -> RequantizerModel:
-    """``LATENCY`` registers and the counter; ``saturated``: (beats,) elements clipped per beat."""
-    return RequantizerModel(saturated, count_width)
+def cycle_model(
+    saturated: npt.ArrayLike, *, acc_width: int = ACC_BITS, count_width: int = COUNT_BITS
+) -> RequantizerModel:
+    """``latency(acc_width)`` registers and the counter of ``saturated``: (beats,) elements."""
+    return RequantizerModel(saturated, acc_width=acc_width, count_width=count_width)
