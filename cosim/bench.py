@@ -1,0 +1,228 @@
+"""Runs golden cases on generated Verilog and returns what was compared.
+
+``run_cases`` emits (or takes) the Verilog, builds it through the cache, hands the packed cases to
+one simulator process and reads its verdicts. A case whose verdict is missing is an error, so a
+simulation that ends early, or a test that never ran, cannot look green.
+"""
+
+import json
+import pickle
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cosim.build import Model, VerilatorRunner, build_model, cache_folder, wave_format
+from cosim.checker import Difference
+from cosim.manifest import load_manifest, same_parameters
+from cosim.report import BenchResult, CaseResult, locate, repeat_command
+from cosim.script import compile_case
+from golden.cycles import Case
+from golden.errors import UserError
+from golden.files import ensure_writable_folder
+
+__all__ = ["emit_verilog", "run_cases", "run_model"]
+
+_SECONDS_AT_LEAST = 120
+_CYCLES_PER_SECOND_AT_LEAST = 500
+_WATCH_SECONDS = 0.5
+
+
+def emit_verilog(block: str, parameters: Mapping[str, Any], folder: Path) -> Path:
+    """Generate the Verilog and manifest of ``block`` into ``folder``."""
+    # a run with given Verilog needs no generator
+    from hdl.blocks import BLOCKS  # noqa: PLC0415
+    from hdl.emit import emit, write  # noqa: PLC0415
+
+    if block not in BLOCKS:
+        raise UserError(f"block {block!r} does not exist; it must be one of {', '.join(BLOCKS)}")
+    try:
+        component = BLOCKS[block](**parameters)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"block {block}: {error}") from error
+    write(emit(component, block=block, parameters=dict(parameters)), folder)
+    return folder
+
+
+def run_cases(
+    block: str,
+    parameters: Mapping[str, Any],
+    cases: Sequence[Case],
+    *,
+    rtl: Path | None = None,
+    waves: bool = False,
+    seed: int = 0,
+    repeat: Sequence[str] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> BenchResult:
+    """Run ``cases`` on ``block`` and compare every cycle.
+
+    ``rtl``: folder with ``manifest.json`` and Verilog to use in place of a fresh one.
+    ``repeat``: words of the command line that makes the same cases again; by default those of
+    ``stepscale cosim --suite blocks``. ``progress``: called with what runs, done, total.
+    """
+    tell = progress or (lambda what, done, total: None)
+    if not cases:
+        raise UserError(f"block {block}: there is no case to run")
+    words = list(repeat or _block_words(block, parameters, seed))
+    if rtl is not None and repeat is None:
+        words += ["--rtl", str(rtl)]
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="stepscale-") as temporary:
+        if rtl is None:
+            tell("generate", 0, 1)
+            rtl = emit_verilog(block, parameters, Path(temporary) / "rtl")
+        else:
+            same_parameters(load_manifest(rtl), block, parameters)
+        tell("build", 0, 1)
+        model = build_model(rtl, waves=wave_format() if waves else None)
+        result = run_model(model, cases, words=words, seed=seed, progress=tell)
+    return BenchResult(
+        block,
+        dict(parameters),
+        result.cases,
+        time.perf_counter() - began,
+        result.simulation_seconds,
+        result.waves,
+    )
+
+
+def _block_words(block: str, parameters: Mapping[str, Any], seed: int) -> list[str]:
+    words = ["--suite", "blocks", "--block", block]
+    for name, value in parameters.items():
+        words += ["--parameter", f"{name}={value}"]
+    return [*words, "--seed", str(seed)]
+
+
+def run_model(
+    model: Model,
+    cases: Sequence[Case],
+    *,
+    words: Sequence[str] = (),
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> BenchResult:
+    """Run ``cases`` on a built simulator program, in one process, with a reset before each."""
+    manifest = model.manifest
+    ports = {port.name: port for port in manifest.ports}
+    scripts = [compile_case(case, manifest) for case in cases]
+    cycles = sum(script.cycles for script in scripts)
+    limit = _SECONDS_AT_LEAST + cycles / _CYCLES_PER_SECOND_AT_LEAST
+    runs = ensure_writable_folder(cache_folder() / "runs")
+    folder = Path(tempfile.mkdtemp(prefix=f"{manifest.block}-", dir=runs))
+    waves = None
+    try:
+        (folder / "script.pickle").write_bytes(pickle.dumps((ports, scripts)))
+        _simulate(model, folder, seed=seed, limit=limit, progress=progress, total=len(cases))
+        verdict = _read_verdict(folder, cases)
+        if model.waves:
+            waves = str(_keep_waves(folder, model, cases))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    results = []
+    for case, seen in zip(cases, verdict["verdicts"], strict=True):
+        groups = None if case.groups is None else np.asarray(case.groups).tolist()
+        results.append(
+            CaseResult(
+                case.name,
+                case.block,
+                case.seed,
+                seen["cycles"],
+                case.trace.cycles,
+                seen["beats"],
+                seen["mismatches"],
+                [
+                    locate(Difference(**difference), ports, groups, case.labels, case.trace.outputs)
+                    for difference in seen["differences"]
+                ],
+                sorted(set(groups or [])),
+                case.labels,
+                repeat_command(words, case.name),
+            )
+        )
+    return BenchResult(
+        manifest.block,
+        manifest.parameters,
+        results,
+        verdict["seconds"],
+        verdict["seconds"],
+        waves,
+    )
+
+
+def _simulate(
+    model: Model,
+    folder: Path,
+    *,
+    seed: int,
+    limit: float,
+    progress: Callable[[str, int, int], None] | None,
+    total: int,
+) -> None:
+    runner = VerilatorRunner(timeout_seconds=limit)
+    if progress is not None:
+        progress("simulate", 0, total)
+
+        def watch() -> None:
+            try:
+                progress("simulate", int((folder / "progress").read_text()), total)
+            except (OSError, ValueError):
+                return
+
+        runner.watch = watch
+        runner.watch_seconds = _WATCH_SECONDS
+    log = folder / "simulation.log"
+    try:
+        runner.test(
+            test_module="cosim.simulation",
+            hdl_toplevel=model.manifest.top,
+            hdl_toplevel_lang="verilog",
+            build_dir=model.folder,
+            test_dir=folder,
+            results_xml=str(folder / "results.xml"),
+            seed=seed,
+            waves=model.waves is not None,
+            extra_env={"STEPSCALE_RUN": str(folder)},
+            log_file=str(log),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"simulation of {model.manifest.block} did not end within {limit:.0f} s"
+        ) from error
+    except (RuntimeError, SystemExit) as error:
+        if not (folder / "verdict.json").is_file():
+            _no_verdict(folder, str(error), error)
+
+
+def _no_verdict(folder: Path, reason: str, error: BaseException | None = None) -> None:
+    kept = cache_folder() / "failed-simulation.log"
+    log = folder / "simulation.log"
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    kept.write_text(text)
+    lines = [line.strip() for line in text.splitlines() if "Error" in line or "%Error" in line]
+    last = lines[-1] if lines else "it wrote no verdict"
+    raise UserError(f"simulation failed: {reason}: {last} (log: {kept})") from error
+
+
+def _read_verdict(folder: Path, cases: Sequence[Case]) -> dict[str, Any]:
+    path = folder / "verdict.json"
+    if not path.is_file():
+        _no_verdict(folder, "no test ran to its end")
+    verdict: dict[str, Any] = json.loads(path.read_text())
+    names = [seen["name"] for seen in verdict["verdicts"]]
+    if names != [case.name for case in cases]:
+        _no_verdict(folder, f"{len(names)} of {len(cases)} cases have a verdict")
+    return verdict
+
+
+def _keep_waves(folder: Path, model: Model, cases: Sequence[Case]) -> Path:
+    waves = ensure_writable_folder(cache_folder() / "waves")
+    kept = waves / f"{model.manifest.block}-{cases[0].name}.{model.waves}"
+    kept = kept.with_name(kept.name.replace("/", "-").replace(" ", "_"))
+    shutil.move(folder / f"dump.{model.waves}", kept)
+    return kept

@@ -1,0 +1,1 @@
+"""Tests of stepscale, one file a block or part."""
