@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,28 @@ from amaranth.lib import data, stream, wiring
 
 from golden.errors import UserError
 from golden.files import atomic_write, ensure_writable_folder
+from hdl.verilog.ports import split_ports
 from hdl.verilog.rtlil import parse
 from hdl.verilog.sharing import share
 from hdl.verilog.simplify import simplify
 from hdl.verilog.writer import WrittenModule, write_module
 
-__all__ = ["MANIFEST", "EmittedDesign", "emit", "snake_case", "write"]
+__all__ = ["MANIFEST", "EmittedDesign", "Origin", "emit", "snake_case", "write"]
 
 MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the Verilog came from, for the proof that both are equal.
+
+    ``rtlil`` is Amaranth's text; ``modules`` gives the Verilog module for each RTLIL module, and
+    ``wires[Verilog module]`` the Verilog name for each RTLIL wire.
+    """
+
+    rtlil: str
+    modules: dict[str, str]
+    wires: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,7 @@ class EmittedDesign:
 
     files: dict[str, str]
     manifest: dict[str, Any]
+    origin: Origin = field(repr=False)
 
 
 def snake_case(name: str) -> str:
@@ -53,6 +68,7 @@ def emit(
     parameters = {name: _plain_value(value) for name, value in parameters.items()}
     text = rtlil.convert(component, name=block, emit_src=False)
     modules = parse(text)
+    split_ports(modules)
     base_names = _base_names(Fragment.get(component, None), f"\\{block}")
     for name in modules:
         wish = name.rsplit(".", 1)[-1].lstrip("\\").rstrip("_0123456789") or "part"
@@ -67,7 +83,8 @@ def emit(
         if key in port and (key != "name" or port["kind"] == "plain")
     ]
     written: dict[str, WrittenModule] = {}
-    for name, module in share(modules, f"\\{block}", base_names).items():
+    shared, new_names = share(modules, f"\\{block}", base_names)
+    for name, module in shared.items():
         simplify(module, {child: done.outputs for child, done in written.items()})
         header = _header(name, block, parameters)
         written[name] = write_module(module, written, header, order if name == block else ())
@@ -88,7 +105,8 @@ def emit(
     }
     everything = json.dumps(manifest, sort_keys=True).encode()
     manifest["hash"] = hashlib.sha256(everything).hexdigest()
-    return EmittedDesign(files, manifest)
+    wires = {name: done.names.wire for name, done in written.items()}
+    return EmittedDesign(files, manifest, Origin(text, new_names, wires))
 
 
 def write(design: EmittedDesign, folder: Path) -> None:

@@ -5,8 +5,10 @@ instance and port that drive it, or what its driver computes (``sum_1``).
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from hdl.verilog.rtlil import Cell, Chunk, Module, Process
 from hdl.verilog.simplify import driver_output
@@ -92,8 +94,15 @@ class _Namer:
         return name
 
 
-def name_wires(module: Module, child_ports: Mapping[str, Mapping[str, str]]) -> Names:
-    """Name every wire of ``module``. ``child_ports[type][RTLIL port]`` is the port's name."""
+class ChildPorts(Protocol):
+    """``ports``: RTLIL name to Verilog name; ``outputs``: names without the backslash."""
+
+    ports: dict[str, str]
+    outputs: set[str]
+
+
+def name_wires(module: Module, children: Mapping[str, ChildPorts]) -> Names:
+    """Name every wire of ``module``; ``children`` are the module types it instantiates."""
     namer = _Namer(module)
     for name, wire in module.wires.items():
         if wire.port:
@@ -105,7 +114,8 @@ def name_wires(module: Module, child_ports: Mapping[str, Mapping[str, str]]) -> 
             namer.wire[f"instance {cell.name}"] = namer.unique(plain(cell.name))
 
     whole, parts = _aliases(module)
-    at_port = _instance_ports(module, child_ports, namer.wire)
+    at_port = _instance_ports(module, children, namer.wire)
+    at_memory = _memory_ports(module)
     drivers: dict[str, Cell | Process] = {process.target: process for process in module.processes}
     next_of: dict[str, str] = {}
     for cell in module.cells:
@@ -118,6 +128,8 @@ def name_wires(module: Module, child_ports: Mapping[str, Mapping[str, str]]) -> 
     auto: set[str] = set()
     signed = {name for name, wire in module.wires.items() if wire.signed}
     roots: dict[str, str] = {}
+    own_names = [re.sub(r"\$\d+$", "", name) for name in module.wires if name[0] == "\\"]
+    repeated = Counter(own_names)
     aliased = {left[0].wire for left, _ in module.connects}
     later: list[str] = []
     for name, wire in module.wires.items():
@@ -131,9 +143,21 @@ def name_wires(module: Module, child_ports: Mapping[str, Mapping[str, str]]) -> 
             own = re.sub(r"\$\d+$", "", alias)
             if module.wires[alias].signed:
                 signed.add(name)
-        connection = at_port.get(name)
-        if connection and (not own or plain(own) == connection[1]):
-            namer.wire[name] = namer.unique(f"{connection[0]}__{connection[1]}")
+        driven_by, feeds = at_port.outputs.get(name), at_port.inputs.get(name, [])
+        if name in at_memory and (not own or own.startswith("\\$signature")):
+            namer.wire[name] = namer.unique(at_memory[name])
+        elif driven_by:
+            instance, port = driven_by
+            borrowed = any(plain(own) == other for _, other in [driven_by, *feeds]) if own else True
+            if borrowed:
+                namer.wire[name] = namer.unique(f"{instance}__{port}")
+            elif "$" in name[1:] or repeated[own] > 1:
+                namer.wire[name] = namer.unique(f"{instance}__{plain(own)}")
+            else:
+                namer.wire[name] = namer.unique(plain(own))
+        elif feeds and (not own or plain(own) == feeds[0][1]):
+            only = bool(own) and len(feeds) > 1 and repeated[own] == 1
+            namer.wire[name] = namer.unique(plain(own) if only else "__".join(feeds[0]))
         elif own:
             namer.wire[name] = namer.unique(plain(own))
         else:
@@ -177,18 +201,45 @@ def _aliases(module: Module) -> tuple[dict[str, str], dict[str, list[tuple[str, 
     return whole, parts
 
 
+def _memory_ports(module: Module) -> dict[str, str]:
+    """For a wire that is a whole port of a memory: ``bank__read_data``."""
+    found: dict[str, str] = {}
+    for cell in module.cells:
+        if cell.kind not in ("$memrd_v2", "$memwr_v2"):
+            continue
+        side = "read" if cell.kind == "$memrd_v2" else "write"
+        for port, word in (("ADDR", "address"), ("EN", "enable"), ("DATA", "data")):
+            signal = cell.ports[port]
+            if len({chunk.wire for chunk in signal}) == 1 and signal[0].wire:
+                if signal[0].width == module.wires[signal[0].wire].width:
+                    memory = plain(str(cell.parameters["MEMID"]))
+                    found.setdefault(signal[0].wire, f"{memory}__{side}_{word}")
+    return found
+
+
+@dataclass(frozen=True)
+class _InstancePorts:
+    """For a wire that is a whole port: the (instance, port) that drives it, those it feeds."""
+
+    outputs: dict[str, tuple[str, str]]
+    inputs: dict[str, list[tuple[str, str]]]
+
+
 def _instance_ports(
-    module: Module, child_ports: Mapping[str, Mapping[str, str]], names: Mapping[str, str]
-) -> dict[str, tuple[str, str]]:
-    """For a wire that is a whole port of an instance: (instance, port)."""
-    found: dict[str, tuple[str, str]] = {}
+    module: Module, children: Mapping[str, ChildPorts], names: Mapping[str, str]
+) -> _InstancePorts:
+    found = _InstancePorts({}, {})
     for cell in module.cells:
         if not cell.is_instance:
             continue
+        child = children[cell.kind[1:]]
         for port, signal in cell.ports.items():
             if len(signal) == 1 and signal[0].wire:
                 wire = module.wires[signal[0].wire]
                 if not wire.port and signal[0].width == wire.width:
-                    port_name = child_ports[cell.kind[1:]]["\\" + port]
-                    found.setdefault(wire.name, (names[f"instance {cell.name}"], port_name))
+                    pin = (names[f"instance {cell.name}"], child.ports["\\" + port])
+                    if port in child.outputs:
+                        found.outputs[wire.name] = pin
+                    else:
+                        found.inputs.setdefault(wire.name, []).append(pin)
     return found

@@ -4,7 +4,7 @@ A signal is a tuple of chunks, least significant first: ``sum(chunk.width) == wi
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 __all__ = [
@@ -22,7 +22,9 @@ __all__ = [
     "constant",
     "parse",
     "part",
+    "replaced",
     "sign_extended",
+    "substitute",
     "width_of",
     "zero_extended",
 ]
@@ -192,6 +194,39 @@ def sign_extended(signal: Signal, width: int) -> Signal:
     if have >= width or have == 0:
         return zero_extended(signal, width)
     return concat(signal, *[part(signal, have - 1, 1)] * (width - have))
+
+
+def replaced(signal: Signal, values: Mapping[str, Signal]) -> Signal:
+    """Put ``values[wire]`` in the place of ``wire``."""
+    if not any(chunk.wire in values for chunk in signal):
+        return signal
+    return concat(
+        *(
+            part(values[chunk.wire], chunk.offset, chunk.width)
+            if chunk.wire in values
+            else (chunk,)
+            for chunk in signal
+        )
+    )
+
+
+def substitute(module: Module, values: Mapping[str, Signal]) -> None:
+    """Replace the wires ``values`` wherever the module reads them."""
+
+    def visit(body: list[Assign | Switch]) -> None:
+        for statement in body:
+            if isinstance(statement, Assign):
+                statement.value = replaced(statement.value, values)
+            else:
+                statement.select = replaced(statement.select, values)
+                for _, inner in statement.cases:
+                    visit(inner)
+
+    for process in module.processes:
+        visit(process.body)
+    for cell in module.cells:
+        cell.ports = {port: replaced(signal, values) for port, signal in cell.ports.items()}
+    module.connects = [(left, replaced(right, values)) for left, right in module.connects]
 
 
 _TOKEN = re.compile(r"(?P<const>\d+'[01x-]*)|(?P<name>[\\$]\S+)|(?P<slice>\[\d+(?::\d+)?\])")

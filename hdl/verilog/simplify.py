@@ -4,7 +4,23 @@
 product, a left shift and all bitwise operators, so the width moves from the result to the operands.
 """
 
-from hdl.verilog.rtlil import Assign, Cell, Chunk, Module, Process, Signal, Switch, concat, part, width_of
+from hdl.verilog.rtlil import (
+    Assign,
+    Cell,
+    Chunk,
+    Module,
+    Process,
+    Signal,
+    Switch,
+    concat,
+    constant,
+    part,
+    replaced,
+    sign_extended,
+    substitute,
+    width_of,
+    zero_extended,
+)
 
 __all__ = ["driver_output", "simplify"]
 
@@ -21,11 +37,37 @@ def driver_output(cell: Cell) -> Signal | None:
 
 def simplify(module: Module, outputs_of: dict[str, set[str]]) -> None:
     """Change ``module`` in place. ``outputs_of`` names the output ports of each module type."""
+    _shift_by_constant(module)
     _propagate(module)
+    _merge_equal(module)
     while True:
         used = _live(module, outputs_of)
         if not _narrow(module, used):
             break
+
+
+def _shift_by_constant(module: Module) -> None:
+    """A shift by a constant is wiring."""
+    kept: list[Cell] = []
+    for cell in module.cells:
+        count = cell.ports.get("B", ())
+        is_shift = cell.kind in ("$shl", "$shr", "$sshr", "$shift")
+        if not is_shift or any(chunk.wire for chunk in count):
+            kept.append(cell)
+            continue
+        value, output = cell.ports["A"], cell.ports["Y"]
+        amount = int("".join(chunk.bits for chunk in reversed(count)) or "0", 2)
+        width = width_of(output)
+        extend = sign_extended if cell.parameters["A_SIGNED"] else zero_extended
+        if cell.kind == "$shl":
+            shifted = part(concat(constant(0, amount), extend(value, width)), 0, width)
+        else:
+            inside = extend(value, max(width, width_of(value)))
+            fill = extend if cell.kind in ("$sshr", "$shift") else zero_extended
+            shifted = part(inside, amount, width_of(inside))
+            shifted = fill(shifted or part(inside, width_of(inside) - 1, 1), width)
+        module.processes.append(Process([Assign(output, shifted)]))
+    module.cells = kept
 
 
 def _propagate(module: Module) -> None:
@@ -33,28 +75,6 @@ def _propagate(module: Module) -> None:
     named = {chunk.wire for left, right in module.connects for chunk in right
              if not module.wires[left[0].wire or ""].port}
     values: dict[str, Signal] = {}
-
-    def replaced(signal: Signal) -> Signal:
-        if not any(chunk.wire in values for chunk in signal):
-            return signal
-        return concat(
-            *(
-                part(values[chunk.wire], chunk.offset, chunk.width)
-                if chunk.wire in values
-                else (chunk,)
-                for chunk in signal
-            )
-        )
-
-    def visit(body: list[Assign | Switch]) -> None:
-        for statement in body:
-            if isinstance(statement, Assign):
-                statement.value = replaced(statement.value)
-            else:
-                statement.select = replaced(statement.select)
-                for _, inner in statement.cases:
-                    visit(inner)
-
     for process in module.processes:
         value = process.simple_value()
         if value is not None and process.target.startswith("$") and process.target not in named:
@@ -65,13 +85,35 @@ def _propagate(module: Module) -> None:
         for _ in range(len(values)):
             if not any(chunk.wire in values for chunk in values[name]):
                 break
-            values[name] = replaced(values[name])
+            values[name] = replaced(values[name], values)
     module.processes = [p for p in module.processes if p.target not in values]
-    for process in module.processes:
-        visit(process.body)
-    for cell in module.cells:
-        cell.ports = {port: replaced(signal) for port, signal in cell.ports.items()}
-    module.connects = [(left, replaced(right)) for left, right in module.connects]
+    substitute(module, values)
+
+
+def _merge_equal(module: Module) -> None:
+    """Compute an unnamed expression once, however often the source repeats it."""
+    named = {chunk.wire for _, right in module.connects for chunk in right}
+    while True:
+        values: dict[str, Signal] = {}
+        first: dict[tuple[object, ...], Signal] = {}
+        kept: list[Cell] = []
+        for cell in module.cells:
+            output = cell.ports.get("Y")
+            if cell.is_instance or not output:
+                kept.append(cell)
+                continue
+            inputs = tuple((port, s) for port, s in cell.ports.items() if port != "Y")
+            key = (cell.kind, tuple(cell.parameters.items()), inputs)
+            name = output[0].wire or ""
+            if key in first and name.startswith("$") and name not in named:
+                values[name] = first[key]
+            else:
+                first.setdefault(key, output)
+                kept.append(cell)
+        if not values:
+            return
+        module.cells = kept
+        substitute(module, values)
 
 
 def _process_reads(body: list[Assign | Switch]) -> list[Signal]:

@@ -39,7 +39,8 @@ Block = list[Statement]
 
 def _same_shape(left: Statement, right: Statement) -> bool:
     if isinstance(left, If) and isinstance(right, If):
-        return [c for c, _ in left.branches] == [c for c, _ in right.branches]
+        pairs = zip(left.branches, right.branches, strict=False)
+        return all(one == other for (one, _), (other, _) in pairs)
     if isinstance(left, Case) and isinstance(right, Case):
         labels = [c for c, _ in left.branches] == [c for c, _ in right.branches]
         return labels and (left.keyword, left.select) == (right.keyword, right.select)
@@ -52,12 +53,11 @@ def merge(into: Block, new: Block) -> None:
     for statement in new:
         for index in range(position, len(into)):
             if _same_shape(into[index], statement):
-                for (_, old), (_, more) in zip(
-                    into[index].branches,  # type: ignore[union-attr]
-                    statement.branches,  # type: ignore[union-attr]
-                    strict=True,
-                ):
-                    merge(old, more)
+                old = into[index].branches  # type: ignore[union-attr]
+                more = statement.branches  # type: ignore[union-attr]
+                for (_, block), (_, added) in zip(old, more, strict=False):
+                    merge(block, added)
+                old += more[len(old) :]  # a longer chain adds its last branches
                 position = index
                 break
         else:
@@ -78,6 +78,18 @@ def wrapped(text: str, indent: int) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def _negated(branches: list[tuple[str, Block]]) -> list[tuple[str, Block]]:
+    """``if (c) nothing; else x`` becomes ``if (!c) x``."""
+    if len(branches) == 2 and not branches[0][1] and not branches[1][0]:
+        condition = branches[0][0]
+        name = condition.removeprefix("~")
+        simple = name.replace("_", "").isalnum()
+        if simple:
+            return [(name if condition != name else f"~{name}", branches[1][1])]
+        return [(f"~({condition})", branches[1][1])]
+    return branches
 
 
 def _flattened(branches: list[tuple[str, Block]]) -> list[tuple[str, Block]]:
@@ -106,7 +118,7 @@ def lines_of(block: Block, indent: int) -> list[str]:
         if isinstance(statement, Line):
             lines += wrapped(statement.text, indent)
         elif isinstance(statement, If):
-            for index, (condition, inner) in enumerate(_flattened(statement.branches)):
+            for index, (condition, inner) in enumerate(_flattened(_negated(statement.branches))):
                 head = ("else " if index else "") + (f"if ({condition})" if condition else "")
                 if index and lines[-1] == f"{pad}end":
                     lines.pop()

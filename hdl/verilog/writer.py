@@ -31,7 +31,12 @@ class WrittenModule:
     def __init__(self, text: str, module: Module, names: Names) -> None:
         self.text = text
         self.names = names
-        self.ports = {name: names.wire[name] for name, wire in module.wires.items() if wire.port}
+        order = {name: index for index, name in enumerate(("\\clk", "\\rst"))}
+        ports = sorted(
+            (name for name, wire in module.wires.items() if wire.port),
+            key=lambda name: order.get(name, 2),
+        )
+        self.ports = {name: names.wire[name] for name in ports}
         self.outputs = {
             name.removeprefix("\\") for name, wire in module.wires.items() if wire.port == "output"
         }
@@ -44,7 +49,7 @@ def write_module(
     port_order: Sequence[str] = (),
 ) -> WrittenModule:
     """Print ``module``; ``children`` are the modules it instantiates, already printed."""
-    names = name_wires(module, {name: child.ports for name, child in children.items()})
+    names = name_wires(module, children)
     text = _Writer(module, names, children).run(header, port_order)
     return WrittenModule(text, module, names)
 
@@ -181,6 +186,8 @@ class _Writer:
                 terms = [self.expressions.pattern(switch.select, p) for p in patterns]
                 terms = [f"({t})" if len(terms) > 1 and " " in t else t for t in terms]
                 chain.append((" | ".join(terms), block))
+            if {"0", "1"} == set(flat) and len(flat) == 2:
+                chain[1] = ("", chain[1][1])
             return [If(chain)]
         labels = [
             (
@@ -328,7 +335,8 @@ class _Writer:
             child = self.children[cell.kind[1:]]
             lines.append(f"  {cell.kind[1:]} {self.names.wire[f'instance {cell.name}']} (")
             pins = []
-            for port, signal in cell.ports.items():
+            order = {port[1:]: index for index, port in enumerate(child.ports)}
+            for port, signal in sorted(cell.ports.items(), key=lambda item: order[item[0]]):
                 if port in child.outputs:
                     text = self._target(signal)
                 else:
