@@ -99,4 +99,6 @@ class Checker:
                 kind = "missing" if moved < wanted else "extra"
                 beat = min(moved, wanted)
                 self._differs(kind, name, cycles - 1, beat, str(wanted), str(moved))
+        if not self._script.outputs and self._script.plain_out:
+            self.verdict.beats = cycles  # a block without streams delivers in every cycle
         return self.verdict

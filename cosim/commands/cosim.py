@@ -1,0 +1,109 @@
+"""``stepscale cosim``: run a suite on Verilog and compare every cycle with the golden model."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from golden.errors import UserError
+
+__all__ = ["cosim"]
+
+
+def cosim(
+    suite: Annotated[str, typer.Option(help="blocks or demo (layers of a network)")] = "blocks",
+    block: Annotated[str | None, typer.Option(help="only this block")] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="rows of the array; if left out 4 for blocks, 16 for demo")
+    ] = None,
+    cols: Annotated[int | None, typer.Option(help="columns of the array; likewise")] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE of the block, in place of --rows and --cols; repeatable"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="seed of the cases")] = 1,
+    case: Annotated[str | None, typer.Option(help="only the case of this name")] = None,
+    waves: Annotated[bool, typer.Option("--waves", help="keep a waveform (FST or VCD)")] = False,
+    rtl: Annotated[
+        Path | None, typer.Option(help="folder with manifest.json and Verilog to use instead")
+    ] = None,
+    artifact: Annotated[
+        Path | None, typer.Option(help="artifact of suite demo; the embedded one if left out")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="network of suite demo; the embedded one if left out")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the report here")] = None,
+) -> None:
+    """Run a suite; exit 0 only if something was compared and all of it agreed."""
+    from rich.console import Console
+
+    from cosim import suites
+    from cosim.commands._progress import shown
+    from cosim.report import describe, report_json, report_table
+    from golden.files import atomic_write, ensure_writable_folder
+
+    if suite not in suites.SUITES:
+        raise UserError(f"--suite must be one of {', '.join(suites.SUITES)}, got {suite!r}")
+    usual = 4 if suite == "blocks" else 16
+    rows, cols = (usual if size is None else size for size in (rows, cols))
+    for name, size in (("rows", rows), ("cols", cols)):
+        if not 1 <= size <= 64:
+            raise UserError(f"--{name} must be in 1..64, got {size}")
+    if seed < 0:
+        raise UserError(f"--seed must be 0 or more, got {seed}")
+    if json_file is not None:
+        ensure_writable_folder(json_file.parent)
+    with shown() as progress:
+        progress("prepare cases", 0, 1)
+        if suite == "blocks":
+            jobs = suites.block_jobs(
+                block=block,
+                rows=rows,
+                cols=cols,
+                seed=seed,
+                parameters=_parse(parameter or []),
+                rtl=rtl,
+                case=case,
+            )
+        else:
+            if block is not None or parameter:
+                raise UserError("--block and --parameter belong to --suite blocks")
+            jobs = suites.demo_jobs(
+                artifact=artifact,
+                checkpoint=checkpoint,
+                rows=rows,
+                cols=cols,
+                seed=seed,
+                rtl=rtl,
+                case=case,
+            )
+        results = suites.run_jobs(jobs, waves=waves, seed=seed, progress=progress)
+    by = "block" if suite == "blocks" else "layer"
+    report = report_json(results, suite=suite, seed=seed, by=by)
+    if json_file is not None:
+        with atomic_write(json_file) as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    console = Console()
+    console.print(report_table(results, suite=suite, seed=seed, by=by))
+    for result in results:
+        if result.waves is not None:
+            console.print(f"waves: {result.waves}", soft_wrap=True)
+        for failed in result.cases:
+            if failed.mismatches:
+                console.print(describe(failed), soft_wrap=True, markup=False, highlight=False)
+    if not report["passed"]:
+        if not report["mismatches"]:
+            console.print("nothing was compared", style="red")
+        raise typer.Exit(1)
+
+
+def _parse(words: list[str]) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise UserError(f"--parameter must be NAME=VALUE, got {word!r}")
+        parameters[name] = int(value) if value.lstrip("-").isdigit() else value
+    return parameters

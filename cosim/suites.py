@@ -1,0 +1,203 @@
+"""Which cases a suite runs: the benches of the blocks, or layers of a real network."""
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosim.bench import run_cases
+from cosim.manifest import load_manifest
+from cosim.report import BenchResult
+from golden.cycles import Case
+from golden.errors import UserError
+
+__all__ = [
+    "SUITES",
+    "Job",
+    "block_jobs",
+    "block_names",
+    "block_parameters",
+    "demo_cases",
+    "demo_jobs",
+    "run_jobs",
+]
+
+SUITES = ("blocks", "demo")
+SIDE_WIDTH = 5  # opaque bits must travel with their beat, so a bench gives some
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Cases of one build. ``words`` of the command line make them again."""
+
+    block: str
+    parameters: Mapping[str, Any]
+    cases: Sequence[Case]
+    rtl: Path | None
+    words: Sequence[str]
+
+
+def _bench_of(block: str) -> Any:
+    try:
+        return importlib.import_module(f"cosim.tb_{block}")
+    except ModuleNotFoundError as error:
+        if error.name != f"cosim.tb_{block}":
+            raise
+        raise UserError(
+            f"block {block!r} has no bench; it must be one of {', '.join(block_names())}"
+        ) from None
+
+
+def block_names() -> list[str]:
+    """Names of the blocks that have RTL and a bench."""
+    from hdl.blocks import BLOCKS  # noqa: PLC0415 (--help needs no Amaranth)
+
+    found = importlib.util.find_spec
+    return [name for name in BLOCKS if found(f"cosim.tb_{name}") is not None]
+
+
+def block_parameters(block: str, rows: int, cols: int) -> list[dict[str, Any]]:
+    """Parameter sets that suite ``blocks`` runs for an array of ``rows`` x ``cols``.
+
+    A bench chooses its own by ``configurations(rows, cols)``; otherwise the sizes are those
+    parameters of the block that are called rows, cols or lanes.
+    """
+    bench = _bench_of(block)
+    if hasattr(bench, "configurations"):
+        return [dict(chosen) for chosen in bench.configurations(rows, cols)]
+    sizes = {"rows": rows, "cols": cols, "lanes": cols, "side_width": SIDE_WIDTH}
+    names = _defaults(block)
+    return [{name: value for name, value in sizes.items() if name in names}]
+
+
+def _defaults(block: str) -> dict[str, Any]:
+    """Keyword parameters of a block and their defaults."""
+    from hdl.blocks import BLOCKS  # noqa: PLC0415
+
+    if block not in BLOCKS:
+        raise UserError(f"block {block!r} does not exist; it must be one of {', '.join(BLOCKS)}")
+    signature = inspect.signature(BLOCKS[block])
+    return {name: parameter.default for name, parameter in signature.parameters.items()}
+
+
+def _complete(block: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = _defaults(block)
+    unknown = sorted(set(given) - set(defaults))
+    if unknown:
+        raise UserError(
+            f"block {block} has no parameter {unknown[0]!r}; it has {', '.join(defaults)}"
+        )
+    full = {name: value for name, value in defaults.items() if value is not inspect.Parameter.empty}
+    return {**full, **given}
+
+
+def _select(cases: Sequence[Case], case: str | None, where: str) -> list[Case]:
+    chosen = [entry for entry in cases if case is None or entry.name == case]
+    if not chosen:
+        names = ", ".join(entry.name for entry in cases)
+        raise UserError(f"{where} has no case {case!r}; it has {names}")
+    return chosen
+
+
+def block_jobs(
+    *,
+    block: str | None,
+    rows: int,
+    cols: int,
+    seed: int,
+    parameters: Mapping[str, Any],
+    rtl: Path | None = None,
+    case: str | None = None,
+) -> list[Job]:
+    """Return the jobs of suite ``blocks``: every block, or one, or the one that ``rtl`` holds.
+
+    ``parameters``: exactly these (others at their defaults) in place of those for rows and cols.
+    """
+    if rtl is not None:
+        manifest = load_manifest(rtl)
+        if block is not None and block != manifest.block:
+            raise UserError(f"{rtl}: holds block {manifest.block!r}, not {block!r}")
+        block = manifest.block
+        parameters = {**manifest.parameters, **parameters}
+    if parameters and block is None:
+        raise UserError("--parameter needs --block")
+    jobs = []
+    for name in [block] if block is not None else block_names():
+        bench = _bench_of(name)
+        for given in [dict(parameters)] if parameters else block_parameters(name, rows, cols):
+            full = _complete(name, given)
+            words = ["--suite", "blocks", "--block", name]
+            for key, value in given.items():
+                words += ["--parameter", f"{key}={value}"]
+            words += ["--seed", str(seed), *(["--rtl", str(rtl)] if rtl is not None else [])]
+            try:
+                cases = bench.cases(seed, full)
+            except (TypeError, ValueError, KeyError) as error:
+                raise UserError(f"block {name}: {error} (parameters {full})") from error
+            jobs.append(Job(name, full, _select(cases, case, f"block {name}"), rtl, words))
+    return jobs
+
+
+def demo_cases(
+    artifact: Path | None, checkpoint: Path | None, rows: int, cols: int, seed: int
+) -> list[Case]:
+    """Return the cases of suite ``demo``: real conv and activation tiles through the datapath.
+
+    ``artifact``, ``checkpoint``: None for the embedded ones. Each case carries the labels
+    ``layer`` and ``step``, and the parameters of the datapath that it wants.
+    """
+    from cosim import tb_datapath  # noqa: PLC0415
+
+    cases: list[Case] = tb_datapath.layer_cases(artifact, checkpoint, rows, cols, seed)
+    return cases
+
+
+def demo_jobs(
+    *,
+    artifact: Path | None,
+    checkpoint: Path | None,
+    rows: int,
+    cols: int,
+    seed: int,
+    rtl: Path | None = None,
+    case: str | None = None,
+) -> list[Job]:
+    """Return the jobs of suite ``demo``, one for each set of parameters that its cases want."""
+    cases = _select(demo_cases(artifact, checkpoint, rows, cols, seed), case, "suite demo")
+    words = ["--suite", "demo", "--rows", str(rows), "--cols", str(cols), "--seed", str(seed)]
+    for option, path in (("--artifact", artifact), ("--checkpoint", checkpoint), ("--rtl", rtl)):
+        words += [option, str(path)] if path is not None else []
+    jobs: dict[str, Job] = {}
+    for entry in cases:
+        key = repr(sorted(entry.parameters.items()))
+        job = jobs.get(key) or Job(entry.block, entry.parameters, [], rtl, words)
+        jobs[key] = Job(job.block, job.parameters, [*job.cases, entry], rtl, words)
+    return list(jobs.values())
+
+
+def run_jobs(
+    jobs: Sequence[Job], *, waves: bool, seed: int, progress: Progress | None = None
+) -> list[BenchResult]:
+    """Run jobs one after the other."""
+    return [
+        run_cases(
+            job.block,
+            job.parameters,
+            job.cases,
+            rtl=job.rtl,
+            waves=waves,
+            seed=seed,
+            repeat=job.words,
+            progress=progress and _named(progress, job.block),
+        )
+        for job in jobs
+    ]
+
+
+def _named(progress: Progress, block: str) -> Progress:
+    return lambda what, done, total: progress(f"{what} {block}", done, total)
