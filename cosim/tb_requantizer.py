@@ -22,10 +22,10 @@ def corner_operands(acc_width: int, bias_width: int) -> Operands:
     """
     top = 1 << (acc_width - 1)
     bias_top = 1 << (bias_width - 1) if bias_width else 0
+    bias = {-bias_top, -bias_top // 2, -1, 0, 1, bias_top - 1} if bias_width else {0}
     acc = {-top, -top + 1, -top // 2, -3, -2, -1, 0, 1, 2, 3, top // 2, top - 2, top - 1}
     multiplier = {0, 1, 1 << 14, 1 << 15, (1 << 15) + 1, MULTIPLIER_MAX - 1, MULTIPLIER_MAX}
     shift = {0, 1, 2, 15, 16, 17, 30, 31, 32, 33, SHIFT_MAX - 1, SHIFT_MAX}
-    bias = {-bias_top, -bias_top // 2, -1, 0, 1, max(bias_top - 1, 0)}
     grid = np.array(list(product(*map(sorted, (acc, multiplier, shift, bias)))), dtype=np.int64)
     return dict(zip(("acc", "multiplier", "shift", "bias"), grid.T, strict=True))
 

@@ -14,9 +14,9 @@ class Requantizer(wiring.Component):
     """Requantization of ``lanes`` elements a beat, with a counter of saturations.
 
     ``y = sat_w(rsh(acc * M, n) + b)`` with ``rsh`` rounding half up. M is 0..65535, n is 0..47 (a
-    larger n is not allowed), b is in output LSBs, w is ``out_width``, or ``narrow_width`` for a beat
-    with ``narrow`` set; a narrow value comes sign-extended. The result is exact for every operand:
-    see :class:`~hdl.requantizer_lane.RequantizerLane` for the proof. With ``acc`` a stream or norm
+    larger n is not allowed), b is in output LSBs, w is ``out_width``, or ``narrow_width`` for a
+    beat with ``narrow`` set, whose values come sign-extended. Exact for every operand: see
+    :class:`~hdl.requantizer_lane.RequantizerLane` for the proof. With ``acc`` a stream or norm
     value and no bias it is the edge quantizer to int8 and 12 bits.
 
     Parameters
@@ -116,7 +116,7 @@ class Requantizer(wiring.Component):
         enable = Signal()
         m.d.comb += [enable.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(enable)]
 
-        # Valid, narrow and side travel beside the lanes; narrow is used one register before the end.
+        # What travels beside the lanes; narrow is used one register before the end.
         valid = Signal(latency)
         narrow = Signal(latency - 1, reset_less=True)
         sides = [

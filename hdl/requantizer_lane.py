@@ -69,6 +69,15 @@ class RequantizerLane(wiring.Component):
         Of the beat in register 8.
     """
 
+    enable: Signal
+    acc: Signal
+    multiplier: Signal
+    shift: Signal
+    bias: Signal
+    narrow: Signal
+    value: Signal
+    saturated: Signal
+
     def __init__(self, *, acc_width, out_width, narrow_width, bias_width):
         self.acc_width = acc_width
         self.out_width = out_width
