@@ -61,7 +61,8 @@ def renamed_rtlil(design: EmittedDesign) -> str:
         name = match[0]
         return "\\" + wires[name] if name in wires else f"\\unmatched.{name[1:]}"
 
-    for line in origin.rtlil.splitlines():
+    for source in origin.rtlil.splitlines():
+        line = source
         words = line.split()
         word = words[0] if words else ""
         if word == "module":

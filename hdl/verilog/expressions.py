@@ -5,17 +5,8 @@ of a sum and the full width of a product.
 """
 
 from hdl.verilog.names import Names
-from hdl.verilog.rtlil import (
-    Cell,
-    Chunk,
-    Module,
-    Signal,
-    bits_of,
-    part,
-    sign_extended,
-    width_of,
-    zero_extended,
-)
+from hdl.verilog.rtlil import Cell, Module
+from hdl.verilog.signals import Chunk, Signal, bits_of, part, sign_extended, width_of, zero_extended
 
 __all__ = ["Expressions", "literal"]
 
@@ -146,7 +137,7 @@ class Expressions:
             return f"${'signed' if signed else 'unsigned'}({self.text(signal)})"
         return self.operand(signal)
 
-    def operator(self, cell: Cell) -> str:
+    def operator(self, cell: Cell) -> str:  # noqa: PLR0911  (one return for each operator)
         """Print the operation of ``cell`` as the right side of an assignment to its output."""
         kind = cell.kind
         a, b = cell.ports["A"], cell.ports.get("B", ())

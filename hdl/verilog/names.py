@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from hdl.verilog.rtlil import Cell, Chunk, Module, Process
+from hdl.verilog.rtlil import Cell, Module, Process
+from hdl.verilog.signals import Chunk
 from hdl.verilog.simplify import driver_output
 
 __all__ = ["Field", "Names", "name_wires", "plain"]
 
-_KEYWORDS = frozenset(
-    """always and assign automatic begin bit buf byte case casex casez cell checker class clocking
+_KEYWORD_TEXT = """
+    always and assign automatic begin bit buf byte case casex casez cell checker class clocking
     config const context cover default define design disable do edge else end endcase endfunction
     endmodule endtask enum event expect export extends extern final for force forever fork function
     generate global if iff import initial inout input inside instance int integer interface join
@@ -25,8 +26,9 @@ _KEYWORDS = frozenset(
     protected pull0 pull1 pure rand randc real ref reg release repeat return rtran scalared sequence
     shortint signed small specify static string strong0 strong1 struct super supply0 supply1 table
     tagged task this time tri type typedef union unique unsigned use var vectored virtual void wait
-    wand weak0 weak1 while wildcard wire with within wor xnor xor""".split()
-)
+    wand weak0 weak1 while wildcard wire with within wor xnor xor
+"""
+_KEYWORDS = frozenset(_KEYWORD_TEXT.split())
 
 _BY_DRIVER = {
     "$add": "sum",
@@ -51,7 +53,7 @@ _BY_DRIVER = {
 
 
 def plain(name: str) -> str:
-    """``\\i__payload.x[0]`` -> ``i__payload__x_0``."""
+    r"""``\i__payload.x[0]`` -> ``i__payload__x_0``."""
     text = name.removeprefix("\\").replace(".", "__").replace("[", "_").replace("]", "")
     text = re.sub(r"\W", "_", text)
     if text in _KEYWORDS or not text[:1].isalpha():
@@ -176,8 +178,13 @@ def name_wires(module: Module, children: Mapping[str, ChildPorts]) -> Names:
     fields = {
         name: [Field(namer.unique(plain(a)), o, w, s) for a, o, w, s in found]
         for name in namer.wire
-        if (found := [p for p in parts.get(name, []) if p[0].startswith((roots[name] + ".",
-                                                                        roots[name] + "["))])
+        if (
+            found := [
+                p
+                for p in parts.get(name, [])
+                if p[0].startswith((roots[name] + ".", roots[name] + "["))
+            ]
+        )
     }
     return Names(namer.wire, fields, frozenset(auto), frozenset(signed))
 
@@ -210,10 +217,10 @@ def _memory_ports(module: Module) -> dict[str, str]:
         side = "read" if cell.kind == "$memrd_v2" else "write"
         for port, word in (("ADDR", "address"), ("EN", "enable"), ("DATA", "data")):
             signal = cell.ports[port]
-            if len({chunk.wire for chunk in signal}) == 1 and signal[0].wire:
-                if signal[0].width == module.wires[signal[0].wire].width:
-                    memory = plain(str(cell.parameters["MEMID"]))
-                    found.setdefault(signal[0].wire, f"{memory}__{side}_{word}")
+            name = signal[0].wire if len({chunk.wire for chunk in signal}) == 1 else None
+            if name and signal[0].width == module.wires[name].width:
+                memory = plain(str(cell.parameters["MEMID"]))
+                found.setdefault(name, f"{memory}__{side}_{word}")
     return found
 
 

@@ -7,7 +7,8 @@ inside the module say where to cut it and what to call the pieces.
 import re
 from collections.abc import Iterator
 
-from hdl.verilog.rtlil import Chunk, Module, Signal, concat, part, substitute
+from hdl.verilog.rtlil import Module, substitute
+from hdl.verilog.signals import Chunk, Signal, concat, part
 
 __all__ = ["split_ports"]
 
@@ -66,7 +67,7 @@ def _cut(module: Module, cuts: dict[str, list[tuple[str, int, int]]]) -> None:
         for name, _, _ in pieces:
             module.wires[name].port = "input"
     names = {name for pieces in cuts.values() for name, _, _ in pieces}
-    module.connects = [(left, right) for left, right in module.connects if left[0].wire not in names]
+    module.connects = [pair for pair in module.connects if pair[0][0].wire not in names]
     module.wires = {name: module.wires[name] for name in order if name not in cuts}
 
     substitute(module, values)

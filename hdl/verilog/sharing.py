@@ -8,7 +8,8 @@ whose last output nobody reads is the same module as its neighbours.
 import hashlib
 from collections.abc import Mapping
 
-from hdl.verilog.rtlil import Chunk, Module, Wire
+from hdl.verilog.rtlil import Module, Wire
+from hdl.verilog.signals import Chunk
 
 __all__ = ["share"]
 

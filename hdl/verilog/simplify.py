@@ -4,20 +4,15 @@
 product, a left shift and all bitwise operators, so the width moves from the result to the operands.
 """
 
-from hdl.verilog.rtlil import (
-    Assign,
-    Cell,
+from hdl.verilog.rtlil import Assign, Cell, Module, Process, Switch, substitute
+from hdl.verilog.signals import (
     Chunk,
-    Module,
-    Process,
     Signal,
-    Switch,
     concat,
     constant,
     part,
     replaced,
     sign_extended,
-    substitute,
     width_of,
     zero_extended,
 )
@@ -72,8 +67,12 @@ def _shift_by_constant(module: Module) -> None:
 
 def _propagate(module: Module) -> None:
     """Replace unnamed wires that only rearrange others by what they carry."""
-    named = {chunk.wire for left, right in module.connects for chunk in right
-             if not module.wires[left[0].wire or ""].port}
+    named = {
+        chunk.wire
+        for left, right in module.connects
+        for chunk in right
+        if not module.wires[left[0].wire or ""].port
+    }
     values: dict[str, Signal] = {}
     for process in module.processes:
         value = process.simple_value()
