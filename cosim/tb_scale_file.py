@@ -17,7 +17,7 @@ from golden.scale_file import (
     writes,
 )
 
-__all__ = ["cases", "config_of", "random_set"]
+__all__ = ["cases", "config_of", "random_program", "random_set"]
 
 SETS = 6
 TILES_PER_SET = 3
@@ -50,7 +50,7 @@ def random_set(
     )  # fmt: skip
 
 
-def _program(
+def random_program(
     rng: np.random.Generator, config: ScaleFileConfig
 ) -> tuple[list[int], list[TableSet]]:
     """Return boundaries and sets that alternate between the banks.
@@ -101,7 +101,7 @@ def _tiles(
 def _case(index: int, seed: int, parameters: Parameters) -> Case:
     rng = generator(seed, index)
     config = config_of(parameters)
-    boundaries, sets = _program(rng, config)
+    boundaries, sets = random_program(rng, config)
     events = writes(config, boundaries, sets)
     sides = {path: int(parameters.get(f"{path}_side", 0)) for path in PATHS}
     tiles = {path: _tiles(rng, config, sets, sides[path]) for path in PATHS}

@@ -1,0 +1,30 @@
+"""The blocks that can be generated, by name."""
+
+import inspect
+
+from hdl.accumulator import Accumulator
+from hdl.datapath import Datapath
+from hdl.mac_array import MacArray
+from hdl.operand import Operand
+from hdl.processing_element import ProcessingElement
+from hdl.requantizer import Requantizer
+from hdl.scale_file import ScaleFile
+from hdl.silu_quantizer import SiluQuantizer
+
+__all__ = ["BLOCKS", "parameters_of"]
+
+BLOCKS = {
+    "operand": Operand,
+    "mac_array": MacArray,
+    "processing_element": ProcessingElement,
+    "accumulator": Accumulator,
+    "scale_file": ScaleFile,
+    "requantizer": Requantizer,
+    "silu_quantizer": SiluQuantizer,
+    "datapath": Datapath,
+}
+
+
+def parameters_of(block):
+    """Return the constructor's keywords and their values in ``block``."""
+    return {name: getattr(block, name) for name in inspect.signature(type(block)).parameters}
