@@ -80,7 +80,7 @@ def chosen_layers(layers: Sequence[LayerCapture]) -> list[str]:
     A sort is the kind of edge, the kernel, the stride, upsampling, the number of concatenated
     parts, the width of the output, the size of the picture, and the role (q, k and v apart).
     """
-    seen = {}
+    seen: dict[tuple[object, ...], str] = {}
     for layer in layers:
         role = layer.name.rsplit(".", 1)[-1] if ".to_" in layer.name else ""
         sort = (
@@ -183,9 +183,7 @@ def layer_case(
         stream.add_set([layer], turn % tiles)
         pixels = range(start, min(start + count, total))
         stream.add_tile(layer, pixels, turn % tiles, turn)
-    return stream.case(
-        name, parameters, artifact, stalls_index=stalls_index, seed=seed, layer=name
-    )
+    return stream.case(name, parameters, artifact, stalls_index=stalls_index, seed=seed, layer=name)
 
 
 def crossing_case(
