@@ -1,4 +1,4 @@
-"""A network of 20 thousand random weights with every kind of edge, and its artifact."""
+"""A network of a few thousand random weights with every kind of edge, and its artifact."""
 
 from functools import cache
 
@@ -12,6 +12,7 @@ from golden.network.samplers import SchedulerConfig
 from golden.network.unet import UNet
 
 STEPS, GROUPS = 5, 2
+torch.set_num_threads(1)  # test files run side by side
 
 
 @cache
@@ -31,6 +32,13 @@ def small_checkpoint() -> Checkpoint:
     with torch.random.fork_rng():
         torch.manual_seed(5)
         unet = UNet(config)
+        for module in unet.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(module.weight)
+                torch.nn.init.normal_(module.bias, std=0.1)
+            elif isinstance(module, torch.nn.GroupNorm):
+                torch.nn.init.uniform_(module.weight, 0.7, 1.3)
+                torch.nn.init.normal_(module.bias, std=0.1)
     unet.eval().requires_grad_(False)
     return Checkpoint(config, SchedulerConfig(), unet, "ab" * 32)
 
