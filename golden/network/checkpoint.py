@@ -51,11 +51,12 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"checkpoint {path}: cannot be read ({reason})") from error
     except safetensors.SafetensorError as error:
         raise UserError(f"checkpoint {path}: truncated or not safetensors ({error})") from error
+    except OSError as error:
+        raise UserError(f"checkpoint {path}: cannot be read ({error.strerror})") from error
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"checkpoint {path}: truncated, or holds more than tensors") from error
     if not isinstance(state, dict):
         raise UserError(f"checkpoint {path}: must hold named tensors, got {type(state).__name__}")
     return state

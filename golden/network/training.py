@@ -7,6 +7,7 @@ average (EMA) of the weights is what is kept. The random numbers of a step are a
 
 import json
 import math
+import pickle
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -62,6 +63,8 @@ class TrainingOptions:
                 raise UserError(f"{name} = {value!r} is not allowed; allowed: {low}..{high}")
         if not 0 < self.learning_rate < 1:
             raise UserError(f"learning_rate = {self.learning_rate} is not allowed; allowed: 0..1")
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"ema_decay = {self.ema_decay} is not allowed; allowed: 0..1")
         if self.precision not in ("float32", "bf16"):
             raise UserError(f"precision {self.precision!r} is not known; allowed: float32, bf16")
 
@@ -235,9 +238,10 @@ def _load_state(path: Path, trainer: Trainer) -> None:
         trainer.restore(torch.load(path, map_location=trainer.device, weights_only=True))
     except FileNotFoundError as error:
         raise UserError(f"resume: {path} is missing; start without --resume") from error
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"resume: {path} cannot be read ({reason})") from error
+    except OSError as error:
+        raise UserError(f"resume: {path} cannot be read ({error.strerror})") from error
+    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise UserError(f"resume: {path} is damaged or belongs to another network") from error
 
 
 def train(
@@ -269,12 +273,14 @@ def train(
     if resume:
         _load_state(state_file, trainer)
     began, first = time.monotonic(), trainer.step
+    diverged = False
     try:
         while trainer.step < options.steps:
             trainer.advance()
             if trainer.step % log_every == 0 or trainer.step == options.steps:
                 loss = trainer.record()
-                if not math.isfinite(loss):
+                diverged = not math.isfinite(loss)
+                if diverged:
                     raise UserError(f"training diverged at step {trainer.step}: loss is {loss}")
                 seconds = time.monotonic() - began
                 if report is not None:
@@ -282,7 +288,7 @@ def train(
                 if minutes is not None and seconds > 60 * minutes:
                     break
     finally:
-        if trainer.step < options.steps:
+        if trainer.step < options.steps and not diverged:
             with atomic_write(state_file) as temporary:
                 torch.save(trainer.state(), temporary)
     seconds = time.monotonic() - began
