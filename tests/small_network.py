@@ -35,7 +35,7 @@ def small_checkpoint() -> Checkpoint:
         for module in unet.modules():
             if isinstance(module, torch.nn.Conv2d):
                 torch.nn.init.kaiming_normal_(module.weight)
-                torch.nn.init.normal_(module.bias, std=0.1)
+                module.bias = torch.nn.Parameter(0.1 * torch.randn(module.out_channels))
             elif isinstance(module, torch.nn.GroupNorm):
                 torch.nn.init.uniform_(module.weight, 0.7, 1.3)
                 torch.nn.init.normal_(module.bias, std=0.1)

@@ -31,7 +31,7 @@ def test_weights_are_within_half_a_step_or_clipped_for_less_error():
 
 def test_weights_on_the_grid_are_kept_exactly():
     integers = np.arange(-127, 128).reshape(1, 255, 1, 1)
-    got, steps = quantize_weight(integers * 0.0625)
+    got, steps = quantize_weight((integers * 0.0625).astype(np.float64))
     assert (got == integers).all()
     assert steps[0] == 0.0625
 
