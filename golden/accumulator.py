@@ -72,8 +72,8 @@ class AccumulatorModel:
     filling     takes beats; ``i.ready`` = 1                    accepts the finishing beat
     settling    ``FILL_LATENCY - 1`` cycles until the last      by itself
                 sum is written
-    draining    one read a cycle while the output moves; waits  its last beat enters the
-                for its turn (banks drain in turn)              output register
+    draining    one read a cycle while the output moves; waits  its last read is issued
+                for its turn (banks drain in turn)
     ==========  ==============================================  =========================
 
     ``i.ready`` looks at the bank whose turn it is to fill: 1 unless it settles or drains.
@@ -100,7 +100,6 @@ class AccumulatorModel:
         self.drain_bank = 0
         self.drained = 0
         self.next_beat = 0
-        self.ends: dict[int, int] = {}  # output beat that ends a tile -> bank
 
     def offered(self) -> dict[str, int]:
         """Beat in the output register."""
@@ -121,20 +120,17 @@ class AccumulatorModel:
         self, accepted: Mapping[str, int], ready: Mapping[str, bool], plain: Mapping[str, int]
     ) -> None:
         """See ``golden.cycles.CycleModel``."""
-        moves = self.drain.ready(ready["o"])
         issued = -1
-        if moves and self.waiting:
+        if self.waiting and self.drain.ready(ready["o"]):
             issued = self.next_beat
             self.next_beat += 1
             self.drained += 1
             if self.drained == self.waiting[0]:
                 self.waiting.popleft()
                 self.drained = 0
-                self.ends[issued] = self.drain_bank
+                self.busy[self.drain_bank] = False
                 self.drain_bank ^= 1
         self.drain.clock(issued, ready["o"])
-        if moves and self.drain.offered in self.ends:
-            self.busy[self.ends.pop(self.drain.offered)] = False
         settled = self.settling[-1]
         pixels = self.finish_pixels[accepted["i"]] if accepted["i"] >= 0 else 0
         self.settling.appendleft(pixels)

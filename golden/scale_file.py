@@ -34,6 +34,7 @@ TABLE_SET_BITS = 8
 LOOKUP_FRONT = 2  # registers before the bank is checked
 LOOKUP_BACK = 2  # registers after it
 READ_LATENCY = 2
+COMMIT_CYCLES = 2  # between the acceptance of a COMMIT and the first cycle in which tiles pass
 
 
 class Table(IntEnum):
@@ -289,7 +290,8 @@ class TileLookupModel:
 
     A beat waits in front of the check until its bank holds its table set and step. The
     front moves if its last register is a bubble or its beat passes the check and the back moves
-    (``o.ready | ~o.valid``).
+    (``o.ready | ~o.valid``). It takes no beat before the schedule is known, nor while a BOUNDARY
+    is offered.
     """
 
     def __init__(self, tiles: Mapping[str, Int64]) -> None:
@@ -318,14 +320,19 @@ class TileLookupModel:
         )
         return beat if hit else -1
 
-    def ready(self, passing: int) -> bool:
-        """Ready of the input."""
+    @property
+    def empty(self) -> bool:
+        """True if no beat waits in front of the check."""
+        return all(beat < 0 for beat in self.front)
+
+    def moves(self, passing: int) -> bool:
+        """Return whether the front moves."""
         return self.front[-1] < 0 or passing >= 0
 
     def clock(self, accepted: int, passing: int, o_ready: bool) -> None:
         """Advance by one cycle."""
         self.back.clock(passing, o_ready)
-        if self.ready(passing):
+        if self.moves(passing):
             self.front = [accepted, *self.front[:-1]]
 
 
@@ -335,14 +342,17 @@ class ScaleFileModel:
     ===========  ===========================================  ================================
     bank         meaning                                      leaves it
     ===========  ===========================================  ================================
-    open         takes writes; tiles that name it wait        COMMIT is accepted
-    loaded       tiles with its table set and step pass       any other write to it, or a
-                                                              BOUNDARY, is accepted
+    open         takes writes; tiles that name it wait        COMMIT was accepted two cycles
+                                                              ago (``COMMIT_CYCLES``)
+    loaded       tiles with its table set and step pass       any write to it, or a BOUNDARY,
+                                                              is accepted
     ===========  ===========================================  ================================
 
     ``in_flight[bank]`` counts the tiles that passed (beats with ``start``) and were not released;
     ``bank_busy`` is in_flight > 0. A write is accepted if its bank (BOUNDARY: both) is not busy
     and no tile enters it in this cycle; ``i_write.ready`` without a beat says that of both banks.
+    A BOUNDARY also waits until no beat stands in front of a check. The schedule is known from the
+    second cycle after a COMMIT on, until a BOUNDARY is accepted.
     """
 
     inputs: Sequence[str] = ("i_write", "i_conv", "i_activation", "i_edge", "i_read")
@@ -370,6 +380,9 @@ class ScaleFileModel:
             self.lookups[path].reset()
         self.read.reset()
         self.loaded: list[TableSet | None] = [None, None]
+        self.loading: list[tuple[int, TableSet] | None] = [None, None]  # cycles left, set
+        self.known = False
+        self.known_next = False
         self.in_flight = [0, 0]
         self.passing = dict.fromkeys(self.PATHS, -1)
 
@@ -384,19 +397,23 @@ class ScaleFileModel:
         """See ``golden.cycles.CycleModel``."""
         starts = [False, False]
         i_ready = {}
+        write = valid["i_write"]
+        is_boundary = write >= 0 and self.write_table[write] == Table.BOUNDARY
         for path in self.PATHS:
             unit = self.lookups[path]
             beat = unit.passes(ready[f"o_{path}"], self.loaded)
             self.passing[path] = beat
-            i_ready[f"i_{path}"] = unit.ready(beat)
+            i_ready[f"i_{path}"] = unit.moves(beat) and self.known and not is_boundary
             if beat >= 0 and unit.start[beat]:
                 starts[unit.bank[beat]] = True
         idle = [self.in_flight[bank] == 0 and not starts[bank] for bank in range(2)]
-        write = valid["i_write"]
-        if write < 0 or self.write_table[write] == Table.BOUNDARY:
-            i_ready["i_write"] = idle[0] and idle[1]
-        else:
+        if is_boundary:
+            empty = all(unit.empty for unit in self.lookups.values())
+            i_ready["i_write"] = idle[0] and idle[1] and empty
+        elif write >= 0:
             i_ready["i_write"] = idle[self.write_bank[write]]
+        else:
+            i_ready["i_write"] = idle[0] and idle[1]
         i_ready["i_read"] = ready["o_read"]
         busy = sum((self.in_flight[bank] > 0) << bank for bank in range(2))
         return i_ready, {"bank_busy": busy}
@@ -414,12 +431,25 @@ class ScaleFileModel:
                 self.in_flight[plain[f"release_{path}_bank"]] -= 1
             unit.clock(accepted[f"i_{path}"], beat, ready[f"o_{path}"])
         self.read.clock(accepted["i_read"], ready["o_read"])
-        write = accepted["i_write"]
-        if write >= 0:
-            table = self.write_table[write]
-            if table == Table.BOUNDARY:
-                self.loaded = [None, None]
-            elif table == Table.COMMIT:
-                self.loaded[self.write_bank[write]] = self.sets[self.commits[write]]
-            else:
-                self.loaded[self.write_bank[write]] = None
+        self._clock_banks(accepted["i_write"])
+
+    def _clock_banks(self, write: int) -> None:
+        """Count down what is committed, then open what is written."""
+        self.known, self.known_next = self.known or self.known_next, False
+        for bank, loading in enumerate(self.loading):
+            if loading is not None:
+                left, tables = loading
+                self.loading[bank] = (left - 1, tables) if left > 1 else None
+                if left == 1:
+                    self.loaded[bank] = tables
+        if write < 0:
+            return
+        table, bank = self.write_table[write], self.write_bank[write]
+        for opened in (0, 1) if table == Table.BOUNDARY else (bank,):
+            self.loaded[opened] = None
+            self.loading[opened] = None
+        if table == Table.COMMIT:
+            self.loading[bank] = (COMMIT_CYCLES, self.sets[self.commits[write]])
+            self.known_next = True
+        elif table == Table.BOUNDARY:
+            self.known = False

@@ -1,6 +1,6 @@
 """Sums over the passes of a tile, in two banks that fill and drain in turn."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -22,8 +22,8 @@ class Accumulator(wiring.Component):
     ========  ===============================================  ==========================
     filling   takes beats                                      accepts the finishing beat
     settling  3 cycles until the last sum is written           by itself
-    draining  a read a cycle while the output moves; the       its last beat enters the
-              banks drain in turn                              output register
+    draining  a read a cycle while the output moves; the       its last read is issued
+              banks drain in turn
     ========  ===============================================  ==========================
 
     ``i.ready`` is 1 unless the bank whose turn it is to fill settles or drains. Sums leave
@@ -47,8 +47,8 @@ class Accumulator(wiring.Component):
 
     Timing
     ------
-    One beat a cycle. Cycle 0 accepts and reads; 1 selects the entry or a newer sum; 2 adds;
-    3 writes. The drain issues reads from cycle 4 on; a read is at ``o`` two cycles later.
+    One beat a cycle. Cycle 0 accepts and reads; 1 registers the entry; 2 adds it, or a newer
+    sum, 3 writes. The drain issues reads from cycle 4 on; a read is at ``o`` two cycles later.
     """
 
     i: stream.Interface
@@ -94,11 +94,17 @@ class Accumulator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         entry = data.ArrayLayout(signed(self.acc_width), self.cols)
-        reads, writes = [], []
-        for bank in range(2):
-            m.submodules[f"bank_{bank}"] = memory = Memory(shape=entry, depth=self.depth, init=[])
-            reads.append(memory.read_port())
-            writes.append(memory.write_port())
+        # No read meets a write of its address in a way that matters: newer sums are forwarded,
+        # and a bank drains only after its last write.
+        m.submodules.entries = memory = Memory(
+            shape=entry,
+            depth=2 << self.pixel_width,
+            init=[],
+            attrs={"no_rw_check": 1},
+        )
+        fill_read = memory.read_port()
+        drain_read = memory.read_port()
+        write = memory.write_port()
 
         beat = self.i.payload
         fill_bank = Signal()
@@ -123,8 +129,9 @@ class Accumulator(wiring.Component):
                 last_pixel[fill_bank].eq(beat.pixel),
                 tile_side[fill_bank].eq(beat.side),
             ]
-
-        settled, settled_bank = self._elaborate_fill(m, fires, finishes, fill_bank, reads, writes)
+        settled, settled_bank = self._elaborate_fill(
+            m, Cat(beat.pixel, fill_bank), fires, finishes, fill_read, write
+        )
         with m.If(settled):
             m.d.sync += complete[settled_bank].eq(1)
 
@@ -134,7 +141,6 @@ class Accumulator(wiring.Component):
         issues_end = Signal()
         drain_pixel = Signal(self.pixel_width)
         read_valid = Signal()
-        read_bank = Signal()
         read_pixel = Signal(self.pixel_width)
         read_end = Signal()
         read_side = Signal(self.side_width)
@@ -142,16 +148,17 @@ class Accumulator(wiring.Component):
             moves.eq(self.o.ready | ~self.o.valid),
             issues.eq(complete[drain_bank]),
             issues_end.eq(drain_pixel == last_pixel[drain_bank]),
+            drain_read.addr.eq(Cat(drain_pixel, drain_bank)),
+            drain_read.en.eq(moves),
         ]
         with m.If(moves):
             m.d.sync += [
                 read_valid.eq(issues),
-                read_bank.eq(drain_bank),
                 read_pixel.eq(drain_pixel),
                 read_end.eq(issues_end),
                 read_side.eq(tile_side[drain_bank]),
                 self.o.valid.eq(read_valid),
-                self.o.payload.acc.eq(Mux(read_bank, reads[1].data, reads[0].data)),
+                self.o.payload.acc.eq(drain_read.data),
                 self.o.payload.pixel.eq(read_pixel),
                 self.o.payload.end.eq(read_end),
                 self.o.payload.side.eq(read_side),
@@ -162,86 +169,70 @@ class Accumulator(wiring.Component):
                     m.d.sync += [
                         drain_pixel.eq(0),
                         complete[drain_bank].eq(0),
+                        busy[drain_bank].eq(0),
                         drain_bank.eq(~drain_bank),
                     ]
-            with m.If(read_valid & read_end):
-                m.d.sync += busy[read_bank].eq(0)
-
-        for bank in range(2):
-            drains = Signal(name=f"drains_{bank}")
-            m.d.comb += [
-                drains.eq(busy[bank]),
-                reads[bank].addr.eq(Mux(drains, drain_pixel, beat.pixel)),
-                # a stalled drain keeps its data in the memory's register
-                reads[bank].en.eq(~drains | moves),
-            ]
         return m
 
-    def _elaborate_fill(self, m, fires, finishes, fill_bank, reads, writes):
-        """Read, select, add, write; return (settled, bank) of a tile's last write."""
+    def _elaborate_fill(self, m, read_address, fires, finishes, read, write):
+        """Read, register, add, write; return (settled, bank) of a tile's last write."""
         beat = self.i.payload
-        names = ("select", "add", "write", "written")
-        valid = [Signal(name=f"{name}_valid") for name in names]
-        address = [Signal(self.pixel_width + 1, name=f"{name}_address") for name in names]
+        entry_layout = data.ArrayLayout(signed(self.acc_width), self.cols)
+        # read, add, write: where a beat stands; written, older: sums that a read may have missed
+        names = ("read", "add", "write", "written", "older")
+        valid = [Signal(name=f"{name}_valid") for name in names[:4]]
+        address = [Signal(self.pixel_width + 1, name=f"{name}_address") for name in names[:4]]
         sums = [Signal(self.i_layout["sums"].shape, name=f"{name}_sums") for name in names[:2]]
         finish = [Signal(name=f"{name}_finish") for name in names[:3]]
-        entry = data.ArrayLayout(signed(self.acc_width), self.cols)
-        base = Signal(entry)
-        total = [Signal(entry, name=f"{name}_total") for name in names[2:]]
+        total = [Signal(entry_layout, name=f"{name}_total") for name in names[2:]]
+        entry = Signal(entry_layout)
         overwrite = Signal()
-        newest = Signal()
-
+        m.d.comb += [read.addr.eq(read_address), read.en.eq(1)]
         m.d.sync += [
             valid[0].eq(fires),
-            address[0].eq((fill_bank << self.pixel_width) | beat.pixel),
+            address[0].eq(read_address),
             sums[0].eq(beat.sums),
             overwrite.eq(beat.first),
             finish[0].eq(finishes),
+            sums[1].eq(sums[0]),
+            finish[1].eq(finish[0]),
+            finish[2].eq(finish[1]),
+            total[1].eq(total[0]),
+            total[2].eq(total[1]),
+            entry.eq(read.data),
         ]
         for stage in range(1, 4):
             m.d.sync += [
                 valid[stage].eq(valid[stage - 1]),
                 address[stage].eq(address[stage - 1]),
             ]
-        m.d.sync += [
-            sums[1].eq(sums[0]),
-            finish[1].eq(finish[0]),
-            finish[2].eq(finish[1]),
-            total[1].eq(total[0]),
-        ]
+        with m.If(overwrite):
+            m.d.sync += entry.eq(0)
 
-        # A beat in `select` may find its entry one, two or three beats ahead of it: in `add`
-        # (taken next cycle, from `write`), in `write`, or in `written`.
-        same = [Signal(name=f"same_as_{name}") for name in names[1:]]
+        # A beat's read is too old if one of the three beats ahead of it went to its pixel: its sum
+        # is then in `write`, `written` or `older`. The newest one counts.
+        newest = Signal(2)
+        same = [Signal(name=f"same_as_{name}") for name in names[1:4]]
         for stage in range(1, 4):
             m.d.comb += same[stage - 1].eq(valid[stage] & (address[stage] == address[0]))
-        selected = Signal(entry)
-        m.d.comb += selected.eq(
-            Mux(
-                same[1],
-                total[0],
-                Mux(
-                    same[2],
-                    total[1],
-                    Mux(address[0][-1], reads[1].data, reads[0].data),
-                ),
-            )
-        )
-        m.d.sync += newest.eq(same[0] & ~overwrite)
-        m.d.sync += base.eq(Mux(overwrite, 0, selected))
+        with m.If(overwrite):
+            m.d.sync += newest.eq(0)
+        with m.Else():
+            m.d.sync += newest.eq(Mux(same[0], 1, Mux(same[1], 2, Mux(same[2], 3, 0))))
         for col in range(self.cols):
             augend = Signal(signed(self.acc_width), name=f"augend_{col}")
             added = Signal(signed(self.acc_width + 1), name=f"added_{col}")
-            m.d.comb += [
-                augend.eq(Mux(newest, total[0][col], base[col])),
-                added.eq(augend + sums[1][col]),
-            ]
+            with m.Switch(newest):
+                with m.Case(0):
+                    m.d.comb += augend.eq(entry[col])
+                for index in range(3):
+                    with m.Case(index + 1):
+                        m.d.comb += augend.eq(total[index][col])
+            m.d.comb += added.eq(augend + sums[1][col])
             m.d.sync += total[0][col].eq(added[: self.acc_width].as_signed())
-
-        for bank in range(2):
-            m.d.comb += [
-                writes[bank].addr.eq(address[2][: self.pixel_width]),
-                writes[bank].data.eq(total[0]),
-                writes[bank].en.eq(valid[2] & (address[2][-1] == bank)),
-            ]
+        m.d.comb += [
+            write.addr.eq(address[2]),
+            write.data.eq(total[0]),
+            write.en.eq(valid[2]),
+        ]
         return finish[2], address[2][-1]

@@ -10,208 +10,17 @@ from golden.scale_file import (
     LOOKUP_FRONT,
     READ_LATENCY,
     STEP_BITS,
-    TABLE_SET_BITS,
     ScaleFileConfig,
     Table,
 )
 from hdl.checks import check_size
+from hdl.tile_lookup import TileLookup, bank_layout, operand_layout, scale_layout, silu_layout
 
-__all__ = ["ScaleFile", "TileLookup"]
+__all__ = ["ScaleFile"]
 
 PATHS = ("conv", "activation", "edge")
 DATA_BITS = 32
-GROUP_BITS = 4  # at most 16 groups
 IN_FLIGHT_BITS = 8
-
-
-def operand_layout():
-    """Return the layout of an OPERAND row."""
-    return data.StructLayout({"zero_point": 7, "k": 3})
-
-
-def silu_layout():
-    """Return the layout of a SILU row."""
-    return data.StructLayout({"multiplier": 16, "shift": 5, "zero_point": 7, "k": 3})
-
-
-def scale_layout():
-    """Return the layout of an EDGE row, and of a lane of a SCALE row."""
-    return data.StructLayout({"multiplier": 16, "shift": 6})
-
-
-def tile_layout(side_width, channel_tile_bits):
-    """Return the payload of a lookup: the tile's fields, which every beat carries."""
-    return data.StructLayout(
-        {
-            "bank": 1,
-            "table_set": TABLE_SET_BITS,
-            "step": STEP_BITS,
-            "segment": 1,
-            "channel_tile": channel_tile_bits,
-            "start": 1,
-            "side": side_width,
-        }
-    )
-
-
-def bank_layout():
-    """Return what a bank knows of its contents."""
-    return data.StructLayout(
-        {
-            "table_set": TABLE_SET_BITS,
-            "step_first": STEP_BITS,
-            "step_last": STEP_BITS,
-            "group_first": GROUP_BITS,
-            "loaded": 1,
-        }
-    )
-
-
-class TileLookup(wiring.Component):
-    """One path through the scale file: group of the step, check of the bank, table row.
-
-    Two registers stand before the check (the beat; the beat and its group) and two after it
-    (the beat and its row numbers; the beat and its constants). The front moves if its last
-    register is a bubble, or its beat passes and the back moves (``o.ready | ~o.valid``). A
-    waiting beat's group follows the boundary registers.
-
-    Parameters
-    ----------
-    config : ScaleFileConfig
-    side_width : int
-        Opaque bits that travel with the beat.
-    row_bits : int
-        Bits of ``table_row``, which selects a row of this path's table.
-    row_layout : data.StructLayout
-        A row of this path's table.
-    by_segment : bool
-        The row is {group row, segment} instead of {group row}.
-
-    Members
-    -------
-    i : stream of ``tile_layout``
-    o : stream of constants (``row_layout``), bank, scale_row, bias_row, side
-    boundaries : first step of groups 1.. (STEP_BITS + 1 bits each: 2**STEP_BITS is never reached)
-    banks : table_set, first and last step, first group, loaded, of both banks
-    starts (2) : a tile enters the bank in this cycle
-    table_row, constants : read of the path's table, in the same cycle
-    """
-
-    def __init__(self, *, config, side_width, row_layout, by_segment):
-        self.config = config
-        self.side_width = side_width
-        self.by_segment = by_segment
-        self.row_bits = config.group_row_bits + (1 if by_segment else 0) + 1
-        self.i_layout = tile_layout(side_width, config.channel_tile_bits)
-        self.o_layout = data.StructLayout(
-            {
-                "constants": row_layout,
-                "bank": 1,
-                "scale_row": config.scale_row_bits,
-                "bias_row": config.bias_row_bits,
-                "side": side_width,
-            }
-        )
-        super().__init__(
-            {
-                "i": In(stream.Signature(self.i_layout)),
-                "o": Out(stream.Signature(self.o_layout)),
-                "boundaries": In(data.ArrayLayout(STEP_BITS + 1, max(1, config.groups - 1))),
-                "banks": In(data.ArrayLayout(bank_layout(), 2)),
-                "starts": Out(2),
-                "table_row": Out(self.row_bits),
-                "constants": In(row_layout),
-            }
-        )
-
-    @property
-    def latency(self):
-        """Cycles from an accepted beat to ``o.valid`` if its bank is loaded."""
-        return LOOKUP_FRONT + LOOKUP_BACK
-
-    def elaborate(self, platform):
-        m = Module()
-        config = self.config
-        back_moves = Signal()
-        front_moves = Signal()
-        passes = Signal()
-
-        # front: the beat, then the beat with its group
-        first = Signal(self.i_layout)
-        first_valid = Signal()
-        checked = Signal(self.i_layout)
-        checked_valid = Signal()
-        group = Signal(GROUP_BITS)
-        grouped_step = Signal(STEP_BITS)
-        reached = Signal(max(1, config.groups - 1))
-        m.d.comb += [
-            self.i.ready.eq(front_moves),
-            grouped_step.eq(Mux(front_moves, first.step, checked.step)),
-        ]
-        for index in range(config.groups - 1):
-            m.d.comb += reached[index].eq(self.boundaries[index] <= grouped_step)
-        m.d.sync += group.eq(sum(reached[1:], reached[0])[:GROUP_BITS])
-        with m.If(front_moves):
-            m.d.sync += [
-                first.eq(self.i.payload),
-                first_valid.eq(self.i.valid),
-                checked.eq(first),
-                checked_valid.eq(first_valid),
-            ]
-
-        bank = Signal(bank_layout())
-        hit = Signal()
-        m.d.comb += [
-            bank.eq(self.banks[checked.bank]),
-            hit.eq(
-                bank.loaded
-                & (bank.table_set == checked.table_set)
-                & (bank.step_first <= checked.step)
-                & (checked.step <= bank.step_last)
-            ),
-            back_moves.eq(self.o.ready | ~self.o.valid),
-            passes.eq(checked_valid & hit & back_moves),
-            front_moves.eq(~checked_valid | passes),
-            self.starts.eq(
-                Cat(passes & checked.start & ~checked.bank, passes & checked.start & checked.bank)
-            ),
-        ]
-
-        # back: the beat and its rows, then the beat and its constants
-        group_row = Signal(config.group_row_bits)
-        step_row = Signal(config.step_row_bits)
-        m.d.comb += [
-            group_row.eq((group - bank.group_first)[: config.group_row_bits]),
-            step_row.eq((checked.step - bank.step_first)[: config.step_row_bits]),
-        ]
-        rowed = Signal(self.o_layout)
-        rowed_valid = Signal()
-        rowed_segment = Signal()
-        output = Signal(self.o_layout)
-        group_row_at = config.channel_tile_bits
-        m.d.comb += [
-            self.table_row.eq(
-                Cat(
-                    rowed_segment if self.by_segment else [],
-                    rowed.scale_row[group_row_at:],
-                    rowed.bank,
-                )
-            ),
-            output.eq(rowed),
-            output.constants.eq(self.constants),
-        ]
-        with m.If(back_moves):
-            m.d.sync += [
-                rowed_valid.eq(passes),
-                rowed.bank.eq(checked.bank),
-                rowed.scale_row.eq(Cat(checked.channel_tile, group_row)),
-                rowed.bias_row.eq(Cat(checked.channel_tile, step_row)),
-                rowed.side.eq(checked.side),
-                rowed_segment.eq(checked.segment),
-                self.o.valid.eq(rowed_valid),
-                self.o.payload.eq(output),
-            ]
-        return m
 
 
 class ScaleFile(wiring.Component):
@@ -225,12 +34,15 @@ class ScaleFile(wiring.Component):
     bank    meaning                                         leaves it
     ======  ==============================================  ===================================
     open    takes writes; tiles that name it wait           a COMMIT is accepted
-    loaded  tiles with its table set and step pass          another write to it, or a BOUNDARY
-                                                            (which opens both), is accepted
+    loaded  tiles with its table set and step pass          a write to it, or a BOUNDARY (which
+                                                            opens both), is accepted
     ======  ==============================================  ===================================
 
     A bank is *busy* from the first beat of a tile (``start``) until its release. A write is
-    accepted if its bank (BOUNDARY: both) is not busy and no tile enters it in this cycle.
+    accepted if its bank (BOUNDARY: both) is not busy and no tile enters it in this cycle. A
+    BOUNDARY also waits until no beat stands in front of a check, and no tile beat is taken while
+    it is offered, nor before a COMMIT that follows it: a group is never computed from boundaries
+    that change.
 
     Parameters
     ----------
@@ -260,7 +72,8 @@ class ScaleFile(wiring.Component):
     Timing
     ------
     Lookups: 4 cycles, one beat a cycle. Read: 2 cycles; it moves with its consumer,
-    ``i_read.ready = o_read.ready``. A COMMIT is seen by tiles in the next cycle.
+    ``i_read.ready = o_read.ready``. Tiles may use a set from the third cycle
+    after its COMMIT on.
     """
 
     def __init__(
@@ -350,15 +163,22 @@ class ScaleFile(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        write = self.i_write.payload
+        write = Signal(self.write_layout)
         writes = Signal()
         banks = Signal(data.ArrayLayout(bank_layout(), 2))
         boundaries = Signal(
             data.ArrayLayout(STEP_BITS + 1, max(1, self.groups - 1)),
             init=[1 << STEP_BITS] * max(1, self.groups - 1),
         )
-        m.d.comb += writes.eq(self.i_write.valid & self.i_write.ready)
-        self._elaborate_banks(m, write, writes, banks, boundaries)
+        accepts = Signal()
+        m.d.comb += accepts.eq(self.i_write.valid & self.i_write.ready)
+        m.d.sync += writes.eq(accepts)
+        with m.If(accepts):
+            m.d.sync += write.eq(self.i_write.payload)
+        commits = Signal()
+        m.d.comb += commits.eq(writes & (write.table == Table.COMMIT))
+        opened = self._elaborate_admission(m, accepts, commits)
+        self._elaborate_contents(m, write, writes, commits, opened, banks, boundaries)
 
         tables = {"conv": Table.OPERAND, "activation": Table.SILU, "edge": Table.EDGE}
         for path in PATHS:
@@ -384,35 +204,32 @@ class ScaleFile(wiring.Component):
         self._elaborate_read(m, write, writes)
         return m
 
-    def _elaborate_banks(self, m, write, writes, banks, boundaries):
-        """Boundary registers, what each bank holds, and the tiles in flight."""
+    def _elaborate_admission(self, m, accepts, commits):
+        """Decide who may enter: writes and tiles; return which banks a write opens."""
+        offered = self.i_write.payload
         idle = Signal(2)
-        is_boundary = Signal()
+        offers_boundary = Signal()
+        waiting = Signal()
+        opened = Signal(2)
         m.d.comb += [
-            is_boundary.eq(write.table == Table.BOUNDARY),
-            self.i_write.ready.eq(
-                Mux(
-                    self.i_write.valid & ~is_boundary,
-                    Mux(write.bank, idle[1], idle[0]),
-                    idle.all(),
-                )
-            ),
+            offers_boundary.eq(self.i_write.valid & (offered.table == Table.BOUNDARY)),
+            waiting.eq(Cat(unit.waiting for unit in self.lookups.values()).any()),
         ]
-        for index in range(self.groups - 1):
-            with m.If(writes & is_boundary & (write.row == index)):
-                m.d.sync += boundaries[index].eq(write.data[:STEP_BITS])
+        with m.If(offers_boundary):
+            m.d.comb += self.i_write.ready.eq(idle.all() & ~waiting)
+        with m.Elif(self.i_write.valid):
+            m.d.comb += self.i_write.ready.eq(Mux(offered.bank, idle[1], idle[0]))
+        with m.Else():
+            m.d.comb += self.i_write.ready.eq(idle.all())
+        known = Signal()  # a table set was committed after the last boundary
+        for unit in self.lookups.values():
+            m.d.comb += unit.open.eq(known & ~offers_boundary)
+        with m.If(commits):
+            m.d.sync += known.eq(1)
+        with m.If(accepts & offers_boundary):
+            m.d.sync += known.eq(0)
         for bank in range(2):
-            own = Signal(name=f"writes_bank_{bank}")
-            m.d.comb += own.eq(writes & (is_boundary | (write.bank == bank)))
-            with m.If(own):
-                m.d.sync += banks[bank].loaded.eq(write.table == Table.COMMIT)
-                with m.If(write.table == Table.COMMIT):
-                    m.d.sync += [
-                        banks[bank].table_set.eq(write.data[:8]),
-                        banks[bank].step_first.eq(write.data[8:18]),
-                        banks[bank].step_last.eq(write.data[18:28]),
-                        banks[bank].group_first.eq(write.data[28:32]),
-                    ]
+            m.d.comb += opened[bank].eq(accepts & (offers_boundary | (offered.bank == bank)))
             in_flight = Signal(IN_FLIGHT_BITS, name=f"in_flight_{bank}")
             starts = [self.lookups[path].starts[bank] for path in PATHS]
             releases = [
@@ -426,6 +243,28 @@ class ScaleFile(wiring.Component):
                 self.bank_busy[bank].eq(in_flight != 0),
                 idle[bank].eq(~self.bank_busy[bank] & ~Cat(starts).any()),
             ]
+        return opened
+
+    def _elaborate_contents(self, m, write, writes, commits, opened, banks, boundaries):
+        """Boundary registers, and what each bank holds; loaded comes a cycle after it."""
+        for index in range(self.groups - 1):
+            with m.If(writes & (write.table == Table.BOUNDARY) & (write.row == index)):
+                m.d.sync += boundaries[index].eq(write.data[:STEP_BITS])
+        for bank in range(2):
+            committed = Signal(name=f"committed_{bank}")
+            m.d.sync += committed.eq(0)
+            with m.If(commits & (write.bank == bank)):
+                m.d.sync += [
+                    committed.eq(1),
+                    banks[bank].table_set.eq(write.data[:8]),
+                    banks[bank].step_first.eq(write.data[8:18]),
+                    banks[bank].step_last.eq(write.data[18:28]),
+                    banks[bank].group_first.eq(write.data[28:32]),
+                ]
+            with m.If(committed):
+                m.d.sync += banks[bank].loaded.eq(1)
+            with m.If(opened[bank]):
+                m.d.sync += [committed.eq(0), banks[bank].loaded.eq(0)]
 
     def _elaborate_read(self, m, write, writes):
         """SCALE and BIAS tables: one lane written, all lanes read."""
@@ -441,7 +280,7 @@ class ScaleFile(wiring.Component):
             ("bias", Table.BIAS, bias_words, config.bias_row_bits, request.bias_row),
         ):
             m.submodules[f"table_{name}"] = memory = Memory(
-                shape=shape, depth=2 << row_bits, init=[]
+                shape=shape, depth=2 << row_bits, init=[], attrs={"no_rw_check": 1}
             )
             reads[name] = memory.read_port()
             port = memory.write_port(granularity=1)

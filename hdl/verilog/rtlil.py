@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hdl.verilog.signals import Chunk, Signal, bits_of, concat, replaced, width_of
+from hdl.verilog.signals import Chunk, Signal, bits_of, concat, replaced
 
 __all__ = [
     "Assign",
@@ -37,6 +37,7 @@ class Memory:
     name: str
     width: int
     depth: int
+    no_rw_check: bool = False  # a read of an address that is written may give either value
 
 
 @dataclass
@@ -97,7 +98,7 @@ class Process:
 
 @dataclass
 class Module:
-    """One module; ``cells`` and ``processes`` keep the order of the text."""
+    """One module; all lists keep the order of the text."""
 
     name: str
     wires: dict[str, Wire] = field(default_factory=dict)
@@ -105,6 +106,7 @@ class Module:
     cells: list[Cell] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
     connects: list[tuple[Signal, Signal]] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)  # RTLIL's name of a wire to ours
 
 
 def substitute(module: Module, values: Mapping[str, Signal]) -> None:
@@ -172,6 +174,7 @@ class _Parser:
 
     def module(self, module: Module) -> None:
         init: str | None = None
+        no_rw_check = False
         for line in self.lines:
             words = line.split()
             if not words:
@@ -183,13 +186,15 @@ class _Parser:
                 case "attribute":
                     if words[1] == "\\init":
                         init = words[2].split("'")[1]
+                    no_rw_check = no_rw_check or words[1] == "\\no_rw_check"
                 case "wire":
                     wire = Wire(words[-1], int(words[2]), "signed" in words[3:-1], init=init)
                     wire.port = next((p for p in ("input", "output") if p in words[3:-1]), "")
                     module.wires[wire.name] = wire
                     init = None
                 case "memory":
-                    memory = Memory(words[-1], int(words[2]), int(words[4]))
+                    memory = Memory(words[-1], int(words[2]), int(words[4]), no_rw_check)
+                    no_rw_check = False
                     module.memories[memory.name] = memory
                 case "cell":
                     module.cells.append(self.cell(words[1], words[2], module))

@@ -19,11 +19,13 @@ __all__ = ["WrittenModule", "write_module"]
 
 
 class WrittenModule:
-    """Verilog ``text`` of a module, its ``ports`` (RTLIL name to Verilog name) and ``names``."""
+    """Verilog ``text`` of a module, its ``ports`` and ``all_names`` (RTLIL name to Verilog name)."""
 
     def __init__(self, text: str, module: Module, names: Names) -> None:
         self.text = text
         self.names = names
+        renamed = {old: names.wire[new] for old, new in module.renamed.items() if new in names.wire}
+        self.all_names = {**names.wire, **renamed}
         order = {name: index for index, name in enumerate(("\\clk", "\\rst"))}
         ports = sorted(
             (name for name, wire in module.wires.items() if wire.port),
@@ -123,7 +125,9 @@ class _Writer:
             lines.append(f"  {kind} {self._vector(name)}{self.names.wire[name]};")
         for memory in self.module.memories.values():
             vector = f"[{memory.width - 1}:0] " if memory.width > 1 else ""
-            lines.append(f"  reg {vector}{self.names.wire[memory.name]} [0:{memory.depth - 1}];")
+            free = "(* no_rw_check *) " if memory.no_rw_check else ""
+            name = self.names.wire[memory.name]
+            lines.append(f"  {free}reg {vector}{name} [0:{memory.depth - 1}];")
         return lines
 
     def _fields(self) -> list[str]:
