@@ -1,5 +1,6 @@
 """Which cases a suite runs: the benches of the blocks, or layers of a real network."""
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -8,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import golden
 from cosim.bench import run_cases
+from cosim.build import cache_folder
 from cosim.manifest import load_manifest
 from cosim.report import BenchResult
 from golden.cycles import Case
@@ -144,17 +147,49 @@ def block_jobs(
 
 
 def demo_cases(
-    artifact: Path | None, checkpoint: Path | None, rows: int, cols: int, seed: int
+    artifact: Path | None,
+    checkpoint: Path | None,
+    rows: int,
+    cols: int,
+    seed: int,
+    progress: Progress | None = None,
 ) -> list[Case]:
     """Return the cases of suite ``demo``: real conv and activation tiles through the datapath.
 
-    ``artifact``, ``checkpoint``: None for the embedded ones. Each case carries the labels
-    ``layer`` and ``step``, and the parameters of the datapath that it wants.
+    ``checkpoint``: None for the embedded network. ``artifact``: None for what ``calibrate`` makes
+    of it with its defaults, kept in the cache.
     """
-    from cosim import tb_datapath  # noqa: PLC0415
+    from cosim.network_cases import network_cases  # noqa: PLC0415 (--help needs no torch)
+    from golden.calibration.artifact import Artifact  # noqa: PLC0415
+    from golden.network.checkpoint import (  # noqa: PLC0415
+        embedded_checkpoint,
+        load_checkpoint,
+    )
 
-    cases: list[Case] = tb_datapath.layer_cases(artifact, checkpoint, rows, cols, seed)
-    return cases
+    network = embedded_checkpoint() if checkpoint is None else load_checkpoint(checkpoint)
+    made = _default_artifact(network, progress) if artifact is None else Artifact.load(artifact)
+    return network_cases(made, network, rows, cols, seed, progress)
+
+
+def _default_artifact(network: Any, progress: Progress | None) -> Any:
+    """Calibrate once for a network and a state of ``golden/``."""
+    from golden.calibration.artifact import Artifact  # noqa: PLC0415
+    from golden.calibration.calibrate import calibrate  # noqa: PLC0415
+
+    digest = hashlib.sha256(network.sha256.encode())
+    for path in sorted(Path(golden.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    kept = cache_folder() / "artifacts" / f"{digest.hexdigest()[:20]}.safetensors"
+    if kept.is_file():
+        return Artifact.load(kept)
+
+    def tell(stage: str, share: float) -> None:
+        if progress is not None:
+            progress(f"calibrate: {stage}", round(100 * share), 100)
+
+    made = calibrate(network, report_images=0, progress=tell)
+    made.save(kept)
+    return made
 
 
 def demo_jobs(
@@ -166,9 +201,11 @@ def demo_jobs(
     seed: int,
     rtl: Path | None = None,
     case: str | None = None,
+    progress: Progress | None = None,
 ) -> list[Job]:
     """Return the jobs of suite ``demo``, one for each set of parameters that its cases want."""
-    cases = _select(demo_cases(artifact, checkpoint, rows, cols, seed), case, "suite demo")
+    cases = demo_cases(artifact, checkpoint, rows, cols, seed, progress)
+    cases = _select(cases, case, "suite demo")
     words = ["--suite", "demo", "--rows", str(rows), "--cols", str(cols), "--seed", str(seed)]
     for option, path in (("--artifact", artifact), ("--checkpoint", checkpoint), ("--rtl", rtl)):
         words += [option, str(path)] if path is not None else []

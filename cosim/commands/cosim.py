@@ -78,6 +78,7 @@ def cosim(
                 seed=seed,
                 rtl=rtl,
                 case=case,
+                progress=progress,
             )
         results = suites.run_jobs(jobs, waves=waves, seed=seed, progress=progress)
     by = "block" if suite == "blocks" else "layer"

@@ -1,0 +1,134 @@
+"""``stepscale demo``: the main job, on the embedded network, from checkpoint to proven Verilog."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from golden.errors import UserError
+
+__all__ = ["demo"]
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for all results")] = Path("out"),
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="checkpoint folder; the embedded network if left out")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="rows of the array")] = 16,
+    cols: Annotated[int, typer.Option(help="columns of the array")] = 16,
+    steps: Annotated[int, typer.Option(help="sampler steps")] = 50,
+    groups: Annotated[int, typer.Option(help="timestep groups")] = 8,
+    samples: Annotated[int, typer.Option(help="images in the picture, 0 for none")] = 16,
+    seed: Annotated[int, typer.Option(help="seed of trajectories and stalls")] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="write the report here, too")
+    ] = None,
+) -> None:
+    """Calibrate, generate the datapath, run the network's own tiles on it, compare every cycle."""
+    import time
+
+    from rich.console import Console
+
+    from cosim import suites
+    from cosim.bench import emit_verilog
+    from cosim.commands._progress import shown
+    from cosim.pictures import write_samples
+    from cosim.report import describe, report_json, report_table
+    from golden.calibration.calibrate import calibrate
+    from golden.files import atomic_write, ensure_writable_folder
+    from golden.network.checkpoint import embedded_checkpoint, load_checkpoint
+    from golden.network.samplers import make_sampler
+
+    for name, size in (("rows", rows), ("cols", cols)):
+        if not 1 <= size <= 64:
+            raise UserError(f"--{name} must be in 1..64, got {size}")
+    if not 0 <= samples <= 4096 or seed < 0:
+        raise UserError(f"--samples must be in 0..4096 and --seed 0 or more: {samples}, {seed}")
+    ensure_writable_folder(out)
+    if json_file is not None:
+        ensure_writable_folder(json_file.parent)
+    console = Console()
+    began = last = time.perf_counter()
+    seconds: dict[str, float] = {}
+
+    def done(what: str, text: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        seconds[what] = round(now - last, 1)
+        last = now
+        console.print(f"{what}: {text} ({seconds[what]} s)", soft_wrap=True, highlight=False)
+
+    artifact, rtl = out / "artifact.safetensors", out / "verilog"
+    with shown() as progress:
+        progress("load the network", 0, 1)
+        network = embedded_checkpoint() if checkpoint is None else load_checkpoint(checkpoint)
+        done("network", f"sha256 {network.sha256[:16]}")
+        made = calibrate(
+            network,
+            steps=steps,
+            groups=groups,
+            seed=seed + 1000,  # not the images that are shown and compared
+            progress=lambda stage, share: progress(f"calibrate: {stage}", round(100 * share), 100),
+        )
+        made.save(artifact)
+        figures = made.provenance["figures"]
+        done(
+            "calibration",
+            f"{artifact}, groups begin at {', '.join(map(str, (0, *made.boundaries)))}, "
+            f"eps-SQNR {figures['eps_sqnr_db_mean']:.1f} dB mean, "
+            f"{figures['eps_sqnr_db_min']:.1f} dB least",
+        )
+        jobs = suites.demo_jobs(
+            artifact=artifact,
+            checkpoint=checkpoint,
+            rows=rows,
+            cols=cols,
+            seed=seed,
+            rtl=rtl,
+            progress=progress,
+        )
+        cases = sum(len(job.cases) for job in jobs)
+        done("golden model", f"{cases} cases of the network's own tiles")
+        progress("generate the Verilog", 0, 1)
+        emit_verilog(jobs[0].block, jobs[0].parameters, rtl)
+        done("Verilog", f"{rows} x {cols} {jobs[0].block} in {rtl}")
+        results = suites.run_jobs(jobs, waves=False, seed=seed, progress=progress)
+        speed = sum(result.cycles_per_second for result in results) / len(results)
+        done("co-simulation", f"build and run, {speed:,.0f} cycles/s")
+        picture = None
+        if samples:
+            picture = write_samples(
+                out / "samples.png",
+                network,
+                make_sampler(made.sampler, network.scheduler, made.steps),
+                made,
+                seed=seed,
+                count=samples,
+                progress=progress,
+            )
+            done("picture", f"{picture['out']}, left float, right quantized edges, "
+                 f"PSNR {picture['psnr_db']} dB")  # fmt: skip
+    report = report_json(results, suite="demo", seed=seed, by="layer")
+    report |= {
+        "rows": rows,
+        "cols": cols,
+        "artifact": str(artifact),
+        "verilog": str(rtl),
+        "picture": picture,
+        "figures": figures,
+        "boundaries": list(made.boundaries),
+        "seconds": {**seconds, "all": round(time.perf_counter() - began, 1)},
+    }
+    for path in [out / "report.json", *([json_file] if json_file is not None else [])]:
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n")
+    console.print(report_table(results, suite="demo", seed=seed, by="layer"))
+    for result in results:
+        for failed in result.cases:
+            if failed.mismatches:
+                console.print(describe(failed), soft_wrap=True, markup=False, highlight=False)
+    console.print(f"report: {out / 'report.json'}; all in {report['seconds']['all']:.0f} s")
+    if not report["passed"]:
+        raise typer.Exit(1)

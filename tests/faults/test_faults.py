@@ -1,0 +1,39 @@
+"""Each planted fault turns the bench of its block red; the same copy without a fault is green."""
+
+import pytest
+
+from cosim.bench import run_cases
+from tests.faults.faults import FAULTS, PARAMETERS
+from tests.faults.plant import SEED, cases_of, generate, plant
+
+pytestmark = pytest.mark.cosim
+
+
+def bench(tmp_path, block, fault=None):
+    rtl = generate(plant(tmp_path, fault), block)
+    return run_cases(block, PARAMETERS[block], cases_of(block), rtl=rtl, seed=SEED)
+
+
+def test_the_list_is_long_enough_and_has_no_twins():
+    assert len(FAULTS) >= 15
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+    assert len({(fault.file, fault.old, fault.new) for fault in FAULTS}) == len(FAULTS)
+
+
+@pytest.mark.parametrize("block", sorted({fault.block for fault in FAULTS}))
+def test_copy_without_a_fault_is_green(tmp_path, block):
+    result = bench(tmp_path, block)
+    assert result.passed, result.text()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_fault_is_found(tmp_path, fault):
+    result = bench(tmp_path, fault.block, fault)
+    assert not result.passed, f"{fault.models}: not seen by {fault.caught_by}"
+    found = result.first_mismatch()
+    assert found is not None
+    case, first = found
+    streams = {mismatch.stream for case in result.cases for mismatch in case.mismatches}
+    assert streams & set(fault.streams), result.text()
+    assert first.stream in {*fault.streams, "bank_busy", "saturations"}, result.text()
+    assert case.repeat.endswith("--waves")
