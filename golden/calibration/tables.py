@@ -29,7 +29,6 @@ EPS_FRACTION = 12
 GAMMA_FRACTION = 11
 STREAM_MARGIN = 1.5  # room above the largest magnitude seen
 FRACTION_RANGE = (4, 12)
-SHRINKS = np.linspace(1.0, 0.8, 21)
 OCTAVES = 32 * math.log2(math.e)  # softmax logits count in 1/32 octaves
 
 
@@ -50,22 +49,15 @@ def stream_fraction(peak: float) -> int:
 
 
 def quantize_weight(weight: Float64) -> tuple[npt.NDArray[np.int8], Float64]:
-    """Symmetric int8 per output channel: integers and steps (Cout,).
+    """Symmetric int8 per output channel: integers and steps ``max|w| / 127`` (Cout,).
 
-    Per channel the step of least squared error among ``max|w| / 127`` times 1, 0.99, .. 0.8; a
-    channel of zeros has step 0. ``weight`` (Cout, ...) float64.
+    A channel of zeros has step 0. Clipping the largest weights for less squared error costs half a
+    dB of eps-SQNR on fashion16. ``weight`` (Cout, ...) float64.
     """
     rows = weight.reshape(len(weight), -1)
-    full = np.abs(rows).max(axis=1) / 127
-    best, least = full.copy(), np.full(len(rows), np.inf)
-    for shrink in SHRINKS:
-        step = np.where(full > 0, full * shrink, 1.0)[:, None]
-        error = np.square(rows - step * np.clip(np.rint(rows / step), -127, 127)).sum(axis=1)
-        better = error < least
-        best[better], least[better] = (full * shrink)[better], error[better]
-    step = np.where(best > 0, best, 1.0)[:, None]
-    integers = np.clip(np.rint(rows / step), -127, 127).astype(np.int8)
-    return integers.reshape(weight.shape), best
+    steps = np.abs(rows).max(axis=1) / 127
+    integers = np.rint(rows / np.where(steps > 0, steps, 1.0)[:, None]).astype(np.int8)
+    return integers.reshape(weight.shape), steps
 
 
 def _parameter(unet: UNet, name: str) -> Float64:
