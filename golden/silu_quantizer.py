@@ -36,7 +36,7 @@ VALUE_BITS = 16
 SHIFT_MAX = 31
 ZERO_POINT_MAX = 112
 K_MAX = 4
-LATENCY = 12
+LATENCY = 10
 _LEVEL_MAX = 127  # m[6:0] of a code
 _WIDE_BITS = 12
 
@@ -103,7 +103,7 @@ def code_rank(code: npt.ArrayLike, z: npt.ArrayLike, k: npt.ArrayLike) -> Int64:
     return np.where(c > _LEVEL_MAX, c - first, c)
 
 
-def quantize(  # noqa: PLR0917 (one argument a field of the beat)
+def quantize(
     u: npt.ArrayLike,
     wide: npt.ArrayLike,
     M0: npt.ArrayLike,

@@ -1,0 +1,80 @@
+"""Bench of ``silu_quantizer``: all 4096 inputs under many constants, both modes, all stalls."""
+
+import numpy as np
+
+from cosim.stimulus import Parameters, generator, make_case, side_values, stall_choices
+from golden.cycles import Case
+from golden.numbers import Int64, encode_multiplier
+from golden.silu_quantizer import K_MAX, SHIFT_MAX, ZERO_POINT_MAX, cycle_model, quantize
+
+__all__ = ["cases", "constants", "inputs_case"]
+
+INPUTS = np.arange(-2048, 2048, dtype=np.int64)
+LOBE = 0.27847  # depth of SiLU's negative lobe
+
+
+def constants(rng: np.random.Generator, count: int) -> dict[str, Int64]:
+    """Return (count,) wide, multiplier, shift, zero_point, k: a third of them anything allowed.
+
+    The others belong to a step of 0.0025 to 0.06 and have the zero point of that step.
+    """
+    step = 0.0025 * 24 ** rng.random(count)
+    encoded = [encode_multiplier(1 / (2048 * float(one)), SHIFT_MAX) for one in step]
+    multiplier, shift = (np.array(column, dtype=np.int64) for column in zip(*encoded, strict=True))
+    zero_point = np.ceil(LOBE / step).astype(np.int64)
+    anything = rng.random(count) < 1 / 3
+    multiplier = np.where(anything, rng.integers(0, 1 << 16, size=count), multiplier)
+    shift = np.where(anything, rng.integers(0, SHIFT_MAX + 1, size=count), shift)
+    zero_point = np.where(anything, rng.integers(0, ZERO_POINT_MAX + 1, size=count), zero_point)
+    return {
+        "wide": rng.integers(0, 2, size=count),
+        "multiplier": multiplier,
+        "shift": shift,
+        "zero_point": zero_point,
+        "k": rng.integers(1, K_MAX + 1, size=count),
+    }
+
+
+def inputs_case(
+    name: str,
+    u: Int64,
+    fields: dict[str, Int64],
+    index: int,
+    seed: int,
+    parameters: Parameters,
+) -> Case:
+    """Return a case of ``u`` (beats, lanes) and ``fields`` (beats,); index 1 is cut by a reset."""
+    rng = generator(seed, index, 1)
+    side = side_values(rng, int(parameters.get("side_width", 0)), len(u))
+    codes = quantize(
+        u,
+        fields["wide"],
+        fields["multiplier"],
+        fields["shift"],
+        fields["zero_point"],
+        fields["k"],
+        segments=int(parameters.get("segments", 32)),
+    )
+    return make_case(
+        name,
+        "silu_quantizer",
+        parameters,
+        cycle_model(),
+        {"i": {"u": u, **fields, "side": side}, "o": {"codes": codes, "side": side}},
+        stall_choices(("i", "o"), index, seed),
+        seed,
+        reset_at=int(rng.integers(1, len(u))) if index == 1 else None,
+    )
+
+
+def cases(seed: int, parameters: Parameters) -> list[Case]:
+    """Return every stall class; each case runs all inputs once, constants new at every beat."""
+    lanes = int(parameters["lanes"])
+    beats = -(-len(INPUTS) // lanes)
+    result = []
+    for index in range(6):
+        rng = generator(seed, index)
+        u = np.resize(rng.permutation(INPUTS), (beats, lanes))
+        name = f"stalls{index}" + ("-reset" if index == 1 else "")
+        result.append(inputs_case(name, u, constants(rng, beats), index, seed, parameters))
+    return result
