@@ -33,7 +33,7 @@ def corner_operands(acc_width: int, bias_width: int) -> Operands:
 def random_operands(
     rng: np.random.Generator, count: int, acc_width: int, out_width: int, bias_width: int
 ) -> Operands:
-    """Return (count,) operands: half of them over the full ranges, half near the output's limits."""
+    """Return (count,) operands: half with any shift, half near the output's limits."""
     top = 1 << (acc_width - 1)
     bits = rng.integers(1, acc_width, size=count)
     acc = np.clip(rng.integers(-top, top, size=count) >> (acc_width - 1 - bits), -top, top - 1)
