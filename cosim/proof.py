@@ -14,7 +14,10 @@ from hdl.emit import EmittedDesign
 __all__ = ["prove", "renamed_rtlil"]
 
 _NAME = re.compile(r"(?<!\S)[\\$]\S+")
-_PREPARE = "proc; flatten; delete */t:$check; opt_clean; memory -nomap; memory_map; opt_clean"
+_PREPARE = (
+    "proc; flatten; delete */t:$check; opt_clean; memory -nordff -nomap; memory_nordff; memory_map;"
+    " opt_clean; wreduce; setattr -unset init w:*; opt_clean"
+)
 
 
 def prove(design: EmittedDesign) -> int:
@@ -35,7 +38,7 @@ def prove(design: EmittedDesign) -> int:
                     "design -stash gate",
                     "design -copy-from gold -as gold gold",
                     "design -copy-from gate -as gate gate",
-                    "equiv_make gold gate equiv; hierarchy -top equiv; wreduce; opt_clean",
+                    "equiv_make gold gate equiv; hierarchy -top equiv; opt_clean",
                     "equiv_simple; equiv_induct -seq 4",
                     "tee -a yosys.log equiv_status -assert",
                 ]

@@ -19,7 +19,7 @@ from amaranth.lib import data, stream, wiring
 
 from golden.errors import UserError
 from golden.files import atomic_write, ensure_writable_folder
-from hdl.verilog.ports import split_ports
+from hdl.verilog.ports import name_ports, split_ports
 from hdl.verilog.rtlil import parse
 from hdl.verilog.sharing import share
 from hdl.verilog.simplify import simplify
@@ -69,6 +69,7 @@ def emit(
     text = rtlil.convert(component, name=block, emit_src=False)
     modules = parse(text)
     split_ports(modules)
+    name_ports(modules)
     base_names = _base_names(Fragment.get(component, None), f"\\{block}")
     for name in modules:
         wish = name.rsplit(".", 1)[-1].lstrip("\\").rstrip("_0123456789") or "part"
@@ -105,7 +106,7 @@ def emit(
     }
     everything = json.dumps(manifest, sort_keys=True).encode()
     manifest["hash"] = hashlib.sha256(everything).hexdigest()
-    wires = {name: done.names.wire for name, done in written.items()}
+    wires = {name: done.all_names for name, done in written.items()}
     return EmittedDesign(files, manifest, Origin(text, new_names, wires))
 
 

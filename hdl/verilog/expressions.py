@@ -128,11 +128,20 @@ class Expressions:
             return self.operand(cell.ports["A"])
         return f"~{self.operand(signal)}"
 
-    def cast(self, signal: Signal, signed: bool) -> str:
-        """Print an operand with the signedness that the operator needs."""
+    def is_inline(self, signal: Signal) -> bool:
+        """Whether ``signal`` is an expression rather than a name."""
+        return len(signal) == 1 and signal[0].wire in self.inline
+
+    def cast(self, signal: Signal, signed: bool, *, alone: bool = False) -> str:
+        """Print an operand with the signedness that the operator needs.
+
+        ``alone``: the operator is wider than the operand, so an expression must not widen.
+        """
         is_constant = all(chunk.wire is None for chunk in signal)
         if signed and is_constant:
             return self.text(signal).replace("'", "'s", 1)
+        if alone and self.is_inline(signal):
+            return f"${'signed' if signed else 'unsigned'}({self.text(signal)})"
         if signed != self.is_signed(signal):
             return f"${'signed' if signed else 'unsigned'}({self.text(signal)})"
         return self.operand(signal)
@@ -165,14 +174,16 @@ class Expressions:
             return f"{self.cast(a, signed)} {_BINARY[kind]} {self.cast(b, signed)}"
         if kind in ("$add", "$sub"):
             widest = max(width_of(a), width_of(b))
-            inner = width - 1 if kind == "$add" and widest < width and width > 1 else width
+            carry = kind == "$add" and widest < width and width > 1
+            carry &= not (self.is_inline(a) or self.is_inline(b))
+            inner = width - 1 if carry else width
             a, b = extend(a, inner), extend(b, inner)
             if inner == width:
                 return f"{self.operand(a)} {_BINARY[kind]} {self.operand(b)}"
             return f"{self.cast(a, signed)} {_BINARY[kind]} {self.cast(b, signed)}"
         if kind == "$mul":
             # At full width the product needs no extension, and a synthesizer sees its real size.
-            return f"{self.cast(a, signed)} * {self.cast(b, signed)}"
+            return f"{self.cast(a, signed, alone=True)} * {self.cast(b, signed, alone=True)}"
         raise NotImplementedError(f"Verilog for the RTLIL cell {kind}")
 
     def _shift(self, kind: str, a: Signal, count: Signal, signed: bool) -> str:

@@ -7,10 +7,12 @@ inside the module say where to cut it and what to call the pieces.
 import re
 from collections.abc import Iterator
 
-from hdl.verilog.rtlil import Module, substitute
-from hdl.verilog.signals import Chunk, Signal, concat, part
+from hdl.verilog.rtlil import Module, rename_wires, substitute
+from hdl.verilog.signals import Chunk, Signal, concat, part, width_of
 
-__all__ = ["split_ports"]
+__all__ = ["name_ports", "split_ports"]
+
+_NAMELESS = re.compile(r"\\port\$\d+\$\d+")
 
 
 def split_ports(modules: dict[str, Module]) -> None:
@@ -19,7 +21,7 @@ def split_ports(modules: dict[str, Module]) -> None:
     for name, module in modules.items():
         found: dict[str, list[tuple[str, int, int]]] = {}
         for wire in list(module.wires.values()):
-            if wire.port == "input" and re.fullmatch(r"\\port\$\d+\$\d+", wire.name):
+            if wire.port == "input" and _NAMELESS.fullmatch(wire.name):
                 pieces = list(_pieces(module, wire.name))
                 if pieces:
                     found[wire.name] = pieces
@@ -32,6 +34,56 @@ def split_ports(modules: dict[str, Module]) -> None:
                 signal = cell.ports.pop(port[1:])
                 for piece, offset, width in pieces:
                     cell.ports[piece[1:]] = part(signal, offset, width)
+
+
+def name_ports(modules: dict[str, Module]) -> None:
+    """Name a port without a name after the signal that it is a part of: ``total[3:0]``."""
+    for type_name, module in modules.items():
+        names: dict[str, str] = {}
+        for port, chunk in _nameless(module).items():
+            new = _name_of(module, chunk, port)
+            if new and new not in module.wires and new not in names.values():
+                names[port] = new
+        if names:
+            rename_wires(module, names)
+            for parent in modules.values():
+                for cell in parent.cells:
+                    if cell.kind == type_name:
+                        ports = cell.ports.items()
+                        cell.ports = {names.get(f"\\{p}", f"\\{p}")[1:]: s for p, s in ports}
+
+
+def _nameless(module: Module) -> dict[str, Chunk]:
+    """For each port without a name: what it carries."""
+    found = {
+        name: Chunk(name, 0, wire.width)
+        for name, wire in module.wires.items()
+        if wire.port and _NAMELESS.fullmatch(name)
+    }
+    for left, right in module.connects:
+        if left[0].wire in found and len(right) == 1:
+            found[left[0].wire] = right[0]
+    return found
+
+
+def _name_of(module: Module, chunk: Chunk, port: str) -> str | None:
+    best: tuple[int, str] | None = None
+    for left, right in module.connects:
+        alias, offset = left[0].wire or "", 0
+        if alias == port or _NAMELESS.fullmatch(alias):
+            continue
+        for part_of in right:
+            low = offset + chunk.offset - part_of.offset
+            inside = part_of.wire == chunk.wire and part_of.offset <= chunk.offset
+            if inside and chunk.offset + chunk.width <= part_of.offset + part_of.width:
+                width = width_of(right)
+                high = low + chunk.width - 1
+                place = f"[{high}:{low}]" if chunk.width > 1 else f"[{low}]"
+                name = f"{alias}{place}" if width > chunk.width else f"{alias}$out"
+                if best is None or width < best[0]:
+                    best = (width, name)
+            offset += part_of.width
+    return best[1] if best else None
 
 
 def _pieces(module: Module, port: str) -> Iterator[tuple[str, int, int]]:

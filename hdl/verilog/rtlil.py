@@ -15,6 +15,7 @@ __all__ = [
     "Switch",
     "Wire",
     "parse",
+    "rename_wires",
     "substitute",
 ]
 
@@ -126,6 +127,32 @@ def substitute(module: Module, values: Mapping[str, Signal]) -> None:
     for cell in module.cells:
         cell.ports = {port: replaced(signal, values) for port, signal in cell.ports.items()}
     module.connects = [(left, replaced(right, values)) for left, right in module.connects]
+
+
+def rename_wires(module: Module, names: Mapping[str, str]) -> None:
+    """Give wires new names, where they are read and where they are driven."""
+    values: dict[str, Signal] = {}
+    wires: dict[str, Wire] = {}
+    for name, wire in module.wires.items():
+        wire.name = names.get(name, name)
+        wires[wire.name] = wire
+        if name in names:
+            values[name] = (Chunk(wire.name, 0, wire.width),)
+    module.wires = wires
+    module.renamed.update(names)
+    substitute(module, values)
+    module.connects = [(replaced(left, values), right) for left, right in module.connects]
+
+    def visit(body: list[Assign | Switch]) -> None:
+        for statement in body:
+            if isinstance(statement, Assign):
+                statement.target = replaced(statement.target, values)
+            else:
+                for _, inner in statement.cases:
+                    visit(inner)
+
+    for process in module.processes:
+        visit(process.body)
 
 
 _TOKEN = re.compile(r"(?P<const>\d+'[01x-]*)|(?P<name>[\\$]\S+)|(?P<slice>\[\d+(?::\d+)?\])")

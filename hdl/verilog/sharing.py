@@ -20,8 +20,8 @@ def share(
     """Return the distinct modules, children first, renamed to unique plain names.
 
     ``base_names`` gives for an RTLIL module name the wish for its Verilog name. Distinct modules
-    with the same wish are told apart by their instance name, then by a number. The second result
-    gives the new name for each RTLIL module name.
+    with the same wish are told apart by the words of their instance, then by a number. The second
+    result gives the new name for each RTLIL module name.
     """
     identity: dict[str, str] = {}
     distinct: dict[str, str] = {}  # identity -> first RTLIL name, children first
@@ -35,9 +35,7 @@ def share(
             wishes.setdefault(base_names[name], []).append(key)
     for wish, keys in wishes.items():
         for key in keys:
-            instance = distinct[key].rsplit(".", 1)[-1].lstrip("\\").rstrip("_0123456789")
-            alone = len(keys) == 1 or not instance or instance == wish
-            candidate = wish if alone else f"{wish}_{instance}"
+            candidate = wish if len(keys) == 1 else _told_apart(wish, distinct[key])
             unique, count = candidate, 1
             while unique in taken:
                 count += 1
@@ -66,6 +64,16 @@ def share(
         module.name = names[key]
         result[module.name] = module
     return result, {name: names[key] for name, key in identity.items()}
+
+
+def _told_apart(wish: str, path: str) -> str:
+    """``requantizer`` in ``top.edge_requantizer`` becomes ``requantizer_edge``."""
+    for instance in reversed(path.lstrip("\\").split(".")[1:]):
+        words = [word for word in instance.split("_") if not word.isdecimal()]
+        new = [word for word in words if word not in wish.split("_")]
+        if new:
+            return "_".join([wish, *new])
+    return wish
 
 
 def _identify(

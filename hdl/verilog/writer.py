@@ -19,7 +19,7 @@ __all__ = ["WrittenModule", "write_module"]
 
 
 class WrittenModule:
-    """Verilog ``text`` of a module, its ``ports`` and ``all_names`` (RTLIL name to Verilog name)."""
+    """Verilog ``text``; ``ports`` and ``all_names``: RTLIL name to Verilog name."""
 
     def __init__(self, text: str, module: Module, names: Names) -> None:
         self.text = text

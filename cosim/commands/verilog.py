@@ -1,0 +1,94 @@
+"""``stepscale verilog``: write a block's Verilog and its manifest."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from golden.errors import UserError
+
+if TYPE_CHECKING:
+    from hdl.emit import EmittedDesign
+
+__all__ = ["verilog"]
+
+
+def verilog(
+    block: Annotated[str, typer.Option(help="a block, datapath, or all of them")] = "datapath",
+    rows: Annotated[int, typer.Option(help="rows of the array")] = 16,
+    cols: Annotated[int, typer.Option(help="columns of the array; lanes of a block")] = 16,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "--parameter", help="NAME=VALUE of the block; repeatable"),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="folder to write; all: one folder for each block in it")
+    ] = Path("out/verilog"),
+    check: Annotated[bool, typer.Option("--check", help="lint with verilator -Wall")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+) -> None:
+    """Generate Verilog, one module a file, and manifest.json; the same settings, the same bytes."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from cosim.commands._progress import shown
+    from cosim.generate import block_names, block_parameters, generate, parse_settings
+    from golden.files import atomic_write, ensure_writable_folder
+    from hdl.emit import write
+
+    names = block_names(block)
+    parsed = parse_settings(settings or [])
+    several = len(names) > 1
+    wanted = {
+        name: block_parameters(name, rows, cols, parsed, strict=not several) for name in names
+    }
+    ensure_writable_folder(out)
+    if json_file is not None:
+        ensure_writable_folder(json_file.parent)
+    records: list[dict[str, Any]] = []
+    with shown() as progress:
+        for index, name in enumerate(names):
+            progress("generate", index, len(names))
+            design = generate(name, wanted[name])
+            folder = out / name if several else out
+            write(design, folder)
+            record: dict[str, Any] = {"folder": str(folder), **design.manifest}
+            if check:
+                progress(f"check {name}", index, len(names))
+                _check(design, folder)
+                record["lint"] = "clean"
+            records.append(record)
+    if json_file is not None:
+        with atomic_write(json_file) as temporary:
+            temporary.write_text(json.dumps({"blocks": records}, indent=2) + "\n")
+    table = Table(title="Verilog")
+    for title in ("block", "modules", "ports", "latency", "hash", "folder"):
+        table.add_column(title, overflow="fold")
+    if check:
+        table.add_column("lint")
+    for record in records:
+        latency = ", ".join(
+            str(value) if key == "cycles" else f"{key} {value}"
+            for key, value in record["latency"].items()
+        )
+        table.add_row(
+            record["block"],
+            str(len(record["files"])),
+            " ".join(port["name"] for port in record["ports"]),
+            latency,
+            record["hash"][:12],
+            record["folder"],
+            *([record["lint"]] if check else []),
+        )
+    Console().print(table)
+
+
+def _check(design: "EmittedDesign", folder: Path) -> None:
+    """Raise ``UserError`` with the first message of ``verilator --lint-only -Wall``."""
+    from cosim.toolchain import lint
+
+    messages = lint(folder, design.manifest["top"], design.manifest["files"])
+    if messages:
+        raise UserError(f"{folder}: lint: {messages[0].text}")
