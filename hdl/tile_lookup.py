@@ -1,6 +1,6 @@
 """One path through the scale file: from a tile's step to the constants of its group."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -61,15 +61,13 @@ def bank_layout():
     )
 
 
-def _matches(m, name, bank, tile):
-    """Return a signal: ``bank`` holds the table set and the step of ``tile``."""
-    result = Signal(name=f"{name}_matches")
-    m.d.comb += result.eq(
+def _matches(bank, tile):
+    """Return whether ``bank`` holds the table set and the step of ``tile``."""
+    return (
         (bank.table_set == tile.table_set)
         & (bank.step_first <= tile.step)
         & (tile.step <= bank.step_last)
     )
-    return result
 
 
 class TileLookup(wiring.Component):
@@ -152,12 +150,18 @@ class TileLookup(wiring.Component):
         checked = Signal(self.i_layout)
         checked_valid = Signal()
         reached = Signal(max(1, config.groups - 1))
+        first_bank = Signal(bank_layout())
         bank = Signal(bank_layout())
+        first_matches = Signal()
+        checked_matches = Signal()
         matches = Signal()
         m.d.comb += [
             self.i.ready.eq(front_moves & self.open),
             self.waiting.eq(first_valid | checked_valid),
-            bank.eq(self.banks[checked.bank]),
+            first_bank.eq(Mux(first.bank, self.banks[1], self.banks[0])),
+            bank.eq(Mux(checked.bank, self.banks[1], self.banks[0])),
+            first_matches.eq(_matches(first_bank, first)),
+            checked_matches.eq(_matches(bank, checked)),
         ]
         with m.If(front_moves):
             m.d.sync += [
@@ -166,12 +170,12 @@ class TileLookup(wiring.Component):
                 checked.eq(first),
                 checked_valid.eq(first_valid),
                 # a bank whose contents change is not loaded before `matches` has seen them
-                matches.eq(_matches(m, "first", self.banks[first.bank], first)),
+                matches.eq(first_matches),
             ]
             for index in range(config.groups - 1):
                 m.d.sync += reached[index].eq(self.boundaries[index] <= first.step)
         with m.Else():
-            m.d.sync += matches.eq(_matches(m, "checked", bank, checked))
+            m.d.sync += matches.eq(checked_matches)
         m.d.comb += [
             back_moves.eq(self.o.ready | ~self.o.valid),
             passes.eq(checked_valid & matches & bank.loaded & back_moves),
