@@ -26,7 +26,7 @@ from golden.numbers import Int64
 __all__ = ["base_biases", "corrections", "round_biases"]
 
 Float64 = npt.NDArray[np.float64]
-SAMPLES_PER_GROUP = 128
+SAMPLES_PER_GROUP = 64
 
 
 def base_biases(
