@@ -21,7 +21,7 @@ from golden.errors import UserError
 from golden.network.checkpoint import Checkpoint
 from golden.network.samplers import make_sampler
 from golden.numbers import Int64
-from golden.scale_file import TableSet
+from golden.scale_tables import TableSet
 from golden.tiling import conv_tile, expected_conv, join, table_set, vector_tile
 
 __all__ = ["Captures", "capture_steps", "chosen_layers", "crossing_case", "group_steps",

@@ -10,7 +10,7 @@ from cosim.tb_scale_file import random_program
 from golden.cycles import Case
 from golden.datapath import Beats, DatapathConfig, DatapathModel, datapath
 from golden.numbers import Int64
-from golden.scale_file import Table, TableSet, WriteEvents, writes
+from golden.scale_tables import Table, TableSet, WriteEvents, writes
 
 __all__ = ["cases", "config_of", "datapath_case"]
 

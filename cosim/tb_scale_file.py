@@ -7,15 +7,8 @@ import numpy as np
 from cosim.stimulus import Parameters, generator, make_case, side_values, stall_choices
 from golden.cycles import Case
 from golden.numbers import Int64
-from golden.scale_file import (
-    ScaleFileConfig,
-    ScaleFileModel,
-    Table,
-    TableSet,
-    group_of,
-    lookup,
-    writes,
-)
+from golden.scale_file import ScaleFileModel
+from golden.scale_tables import ScaleFileConfig, Table, TableSet, group_of, lookup, writes
 
 __all__ = ["cases", "config_of", "random_program", "random_set"]
 

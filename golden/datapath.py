@@ -18,7 +18,8 @@ from golden.numbers import Int64
 from golden.operand import LATENCY as OPERAND_LATENCY
 from golden.operand import operand
 from golden.requantizer import RequantizerModel, requantize_counted
-from golden.scale_file import ScaleFileConfig, ScaleFileModel, TableSet, WriteEvents, lookup
+from golden.scale_file import ScaleFileModel
+from golden.scale_tables import ScaleFileConfig, TableSet, WriteEvents, lookup
 
 __all__ = [
     "STREAM_BITS",

@@ -15,7 +15,7 @@ from golden.calibration.capture import LayerCapture, LayerConstants
 from golden.datapath import DatapathConfig
 from golden.numbers import Int64, as_int64
 from golden.operand import CODE_BITS, OperandMode
-from golden.scale_file import TableSet
+from golden.scale_tables import TableSet
 
 __all__ = ["ConvTile", "conv_tile", "expected_conv", "join", "table_set", "vector_tile"]
 

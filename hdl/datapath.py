@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.mac_array import DECODES
 from golden.operand import CODE_BITS
-from golden.scale_file import STEP_BITS, TABLE_SET_BITS
+from golden.scale_tables import STEP_BITS, TABLE_SET_BITS
 from hdl.accumulator import Accumulator
 from hdl.checks import check_choice, check_size
 from hdl.mac_array import MacArray

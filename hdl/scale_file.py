@@ -5,14 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.scale_file import (
-    LOOKUP_BACK,
-    LOOKUP_FRONT,
-    READ_LATENCY,
-    STEP_BITS,
-    ScaleFileConfig,
-    Table,
-)
+from golden.scale_file import LOOKUP_BACK, LOOKUP_FRONT, READ_LATENCY
+from golden.scale_tables import STEP_BITS, ScaleFileConfig, Table
 from hdl.checks import check_size
 from hdl.tile_lookup import TileLookup, bank_layout, operand_layout, scale_layout, silu_layout
 
@@ -59,7 +53,7 @@ class ScaleFile(wiring.Component):
 
     Members
     -------
-    i_write : stream of table (``golden.scale_file.Table``), bank, row, lane, data (32 bits)
+    i_write : stream of table (``golden.scale_tables.Table``), bank, row, lane, data (32 bits)
     i_conv, i_activation, i_edge : streams of bank, table_set, step (execution order, 0..T-1),
         segment, channel_tile, start, side; the same in every beat of a tile but for start, side
     o_conv, o_activation, o_edge : streams of constants ({z, k}; {M0, n0, z, k}; {M, n}), bank,

@@ -4,7 +4,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.scale_file import LOOKUP_BACK, LOOKUP_FRONT, STEP_BITS, TABLE_SET_BITS
+from golden.scale_file import LOOKUP_BACK, LOOKUP_FRONT
+from golden.scale_tables import STEP_BITS, TABLE_SET_BITS
 
 __all__ = [
     "TileLookup",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cosim.tb_scale_file import cases, config_of, random_set
-from golden.scale_file import ScaleFileConfig, group_of, lookup, writes
+from golden.scale_tables import ScaleFileConfig, group_of, lookup, writes
 from hdl.scale_file import ScaleFile
 from tests.block_test import assert_level1, assert_level2
 
