@@ -35,17 +35,11 @@ _WATCH_SECONDS = 0.5
 
 def emit_verilog(block: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     """Generate the Verilog and manifest of ``block`` into ``folder``."""
-    # a run with given Verilog needs no generator
-    from hdl.blocks import BLOCKS  # noqa: PLC0415
-    from hdl.emit import emit, write  # noqa: PLC0415
+    from cosim.generate import block_names, generate  # noqa: PLC0415 (not needed with given rtl)
+    from hdl.emit import write  # noqa: PLC0415
 
-    if block not in BLOCKS:
-        raise UserError(f"block {block!r} does not exist; it must be one of {', '.join(BLOCKS)}")
-    try:
-        component = BLOCKS[block](**parameters)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"block {block}: {error}") from error
-    write(emit(component, block=block, parameters=dict(parameters)), folder)
+    block_names(block)
+    write(generate(block, parameters), folder)
     return folder
 
 

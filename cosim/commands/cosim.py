@@ -20,7 +20,11 @@ def cosim(
     cols: Annotated[int | None, typer.Option(help="columns of the array; likewise")] = None,
     parameter: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE of the block, in place of --rows and --cols; repeatable"),
+        typer.Option(
+            "--parameter",
+            "--set",
+            help="NAME=VALUE of the block, in place of --rows and --cols; repeatable",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of the cases")] = 1,
     case: Annotated[str | None, typer.Option(help="only the case of this name")] = None,
