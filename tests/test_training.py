@@ -12,7 +12,8 @@ from golden.network.checkpoint import load_checkpoint
 from golden.network.config import UNetConfig
 from golden.network.dataset import load_images, read_idx, resize
 from golden.network.image import grid, to_bytes, write_png
-from golden.network.training import TrainingOptions, pick_device, train
+from golden.network.samplers import SchedulerConfig
+from golden.network.training import Trainer, TrainingOptions, pick_device, train
 
 torch.set_num_threads(1)
 
@@ -124,6 +125,19 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path):
     record = run(tmp_path / "cut", log_every=2, resume=True)
     assert [step for step, _ in record["losses"]] == [2, 4, 6]
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+def test_draws_depend_on_the_step_alone():
+    seen = []
+    for record_each_step in (False, True):
+        trainer = Trainer(CONFIG, SchedulerConfig(), resize(pictures(), 8), OPTIONS, CPU)
+        for _ in range(4):
+            trainer.advance()
+            seen.append(trainer.noise.clone())
+            if record_each_step:
+                trainer.record()
+    assert all(torch.equal(a, b) for a, b in zip(seen[:4], seen[4:], strict=True))
+    assert not any(torch.equal(seen[0], other) for other in seen[1:4])
 
 
 def test_time_limit_writes_checkpoint_and_state(tmp_path):
