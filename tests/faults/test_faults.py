@@ -6,8 +6,6 @@ from cosim.bench import run_cases
 from tests.faults.faults import FAULTS, PARAMETERS
 from tests.faults.plant import SEED, cases_of, generate, plant
 
-pytestmark = pytest.mark.cosim
-
 
 def bench(tmp_path, block, fault=None):
     rtl = generate(plant(tmp_path, fault), block)
@@ -20,12 +18,19 @@ def test_the_list_is_long_enough_and_has_no_twins():
     assert len({(fault.file, fault.old, fault.new) for fault in FAULTS}) == len(FAULTS)
 
 
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_text_of_fault_occurs_once(tmp_path, fault):
+    plant(tmp_path, fault)
+
+
+@pytest.mark.cosim
 @pytest.mark.parametrize("block", sorted({fault.block for fault in FAULTS}))
 def test_copy_without_a_fault_is_green(tmp_path, block):
     result = bench(tmp_path, block)
     assert result.passed, result.text()
 
 
+@pytest.mark.cosim
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault_is_found(tmp_path, fault):
     result = bench(tmp_path, fault.block, fault)
