@@ -1,0 +1,60 @@
+# Thin verbs; each is one command that a user could type. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stepscale
+PIP_FLAGS ?=
+WORKERS ?= 2
+SOURCES := golden hdl cosim tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long lint verilog synth doctor clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
+	  | while IFS='|' read -r verb text; do printf '%-18s %s\n' "$$verb" "$$text"; done
+	@printf '\nPYTHON=%s (3.11 or newer), WORKERS=%s, PIP_FLAGS: extra options of pip\n' \
+	  '$(PYTHON)' '$(WORKERS)'
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "error: $(PYTHON) not found; install Python 3.11 or newer, or: make PYTHON=/path/to/python"; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1), needed is 3.11 or newer; try: make PYTHON=python3.11"; \
+	  exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "error: no venv module; on Debian: sudo apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
+	  -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+setup: $(STAMP) ## make .venv with the pinned versions
+
+demo: $(STAMP) ## the main job: quantize the embedded network, generate, prove
+	$(BIN)/stepscale demo
+
+test: $(STAMP) ## tests that a change must pass
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not long"
+
+test-long: $(STAMP) ## the slow ones: large arrays, many seeds, all planted faults
+	$(BIN)/python -m pytest -n $(WORKERS) -m long
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy $(SOURCES)
+
+verilog: $(STAMP) ## Verilog of the 16x16 datapath into out/verilog
+	$(BIN)/stepscale verilog --block datapath --rows 16 --cols 16 --out out/verilog
+
+synth: $(STAMP) ## area and clock of all small blocks on an ECP5
+	$(BIN)/stepscale synth --block requantizer --block silu_quantizer --block processing_element \
+	  --rows 1 --cols 1 --json out/synth.json
+
+doctor: $(STAMP) ## what this machine lacks, with the line that mends it
+	$(BIN)/stepscale doctor
+
+clean: ## remove builds, output and caches, and .venv
+	rm -rf build out $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
