@@ -8,7 +8,7 @@ computed with the hardware's own integer functions: what is searched is what wil
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -129,11 +129,14 @@ def candidates() -> tuple[RegionParameters, ...]:
     return tuple(region_parameters(float(step), k) for step in steps for k in K_VALUES)
 
 
+@lru_cache(maxsize=2048)  # edges and groups try the same candidates; 64 MB
 def squared_errors(parameters: RegionParameters) -> Float64:
-    """Squared error of every bin of u, (4096,) float64."""
+    """Squared error of every bin of u, (4096,) float64; do not write to it."""
     values = silu_values()
     exact = np.ldexp(values.astype(np.float64), -V_FRACTION)
-    return (exact - parameters.step * region_operands(parameters, values)) ** 2
+    errors = (exact - parameters.step * region_operands(parameters, values)) ** 2
+    errors.setflags(write=False)
+    return errors
 
 
 @cache
