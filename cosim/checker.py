@@ -55,18 +55,27 @@ class Checker:
         if len(self.verdict.differences) < KEPT:
             self.verdict.differences.append(Difference(*difference))  # type: ignore[arg-type]
 
-    def ready(self, stream: str, cycle: int, got: str) -> None:
-        """Ready of an input stream in ``cycle``."""
-        expected = self._script.inputs[stream].ready[cycle]
-        if got != expected:
-            beat = sum(start <= cycle for start in self._script.inputs[stream].start) - 1
-            self._differs("ready", stream, cycle, beat, expected, got)
+    def ready(self, stream: str) -> Callable[[int, str], None]:
+        """Return ``check(cycle, ready)`` of an input stream."""
+        script = self._script.inputs[stream]
+        expected = script.ready
 
-    def plain(self, port: str, cycle: int, got: str) -> None:
-        """Value of a plain output in ``cycle``."""
-        expected = self._script.plain_out[port][cycle]
-        if got != expected:
-            self._differs("plain", port, cycle, -1, expected, got)
+        def check(cycle: int, got: str) -> None:
+            if got != expected[cycle]:
+                beat = sum(start <= cycle for start in script.start) - 1
+                self._differs("ready", stream, cycle, beat, expected[cycle], got)
+
+        return check
+
+    def plain(self, port: str) -> Callable[[int, str], None]:
+        """Return ``check(cycle, bits)`` of a plain output."""
+        expected = self._script.plain_out[port]
+
+        def check(cycle: int, got: str) -> None:
+            if got != expected[cycle]:
+                self._differs("plain", port, cycle, -1, expected[cycle], got)
+
+        return check
 
     def stream(self, name: str) -> Callable[[int, str, str], None]:
         """Return ``check(cycle, valid, payload)`` of an output stream."""

@@ -15,8 +15,8 @@ class Monitor:
     def __init__(self, checker: Checker) -> None:
         self._checker = checker
         self._outputs: list[tuple[Callable[[int, str, str], None], Read, Read | None]] = []
-        self._inputs: list[tuple[str, Read]] = []
-        self._plain: list[tuple[str, Read]] = []
+        self._inputs: list[tuple[str, Callable[[int, str], None], Read]] = []
+        self._plain: list[tuple[Callable[[int, str], None], Read]] = []
         self._running = False
         self.ready: dict[str, str] = {}
 
@@ -26,11 +26,11 @@ class Monitor:
 
     def add_input(self, name: str, ready: Read) -> None:
         """Watch ready of an input stream."""
-        self._inputs.append((name, ready))
+        self._inputs.append((name, self._checker.ready(name), ready))
 
     def add_plain(self, name: str, read: Read) -> None:
         """Watch a plain output."""
-        self._plain.append((name, read))
+        self._plain.append((self._checker.plain(name), read))
 
     def start(self) -> None:
         """Begin with cycle 0."""
@@ -44,12 +44,11 @@ class Monitor:
         """Read everything once, as it stands before the edge that ends ``cycle``."""
         if not self._running:
             return
-        checker = self._checker
-        for name, read in self._inputs:
+        for name, check_ready, read in self._inputs:
             bit = self.ready[name] = read()
-            checker.ready(name, cycle, bit)
+            check_ready(cycle, bit)
         for check, valid, payload in self._outputs:
             bit = valid()
             check(cycle, bit, payload() if bit == "1" and payload is not None else "")
-        for name, read in self._plain:
-            checker.plain(name, cycle, read())
+        for check_plain, read in self._plain:
+            check_plain(cycle, read())

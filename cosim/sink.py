@@ -26,9 +26,8 @@ class Sink:
 
     def clock(self, cycle: int) -> None:
         """Drive the cycle after ``cycle``."""
-        bits = self._changes.get(cycle + 1)
-        if bits is not None:
-            self._write(bits)
+        if cycle + 1 in self._changes:
+            self._write(self._changes[cycle + 1])
 
     def stop(self) -> None:
         """Take nothing."""

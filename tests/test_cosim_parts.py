@@ -28,12 +28,12 @@ def replay(change=None, script=SCRIPT, cycles=None):
     check = checker.stream("o")
     cycles = script.cycles if cycles is None else cycles
     for cycle in range(cycles):
-        checker.ready("i", cycle, script.inputs["i"].ready[cycle])
+        checker.ready("i")(cycle, script.inputs["i"].ready[cycle])
         beat = script.outputs["o"].beat[cycle]
         valid = "1" if beat >= 0 else "0"
         bits = script.outputs["o"].payload[beat] if beat >= 0 else ""
         check(cycle, *(change(cycle, valid, bits) if change else (valid, bits)))
-        checker.plain("count", cycle, script.plain_out["count"][cycle])
+        checker.plain("count")(cycle, script.plain_out["count"][cycle])
     return checker.stop(cycles)
 
 
@@ -108,8 +108,8 @@ def test_wrong_ready_and_wrong_plain_output():
     checker = Checker(SCRIPT)
     checker.start()
     good = SCRIPT.inputs["i"].ready[5]
-    checker.ready("i", 5, "0" if good == "1" else "1")
-    checker.plain("count", 6, "11111111")
+    checker.ready("i")(5, "0" if good == "1" else "1")
+    checker.plain("count")(6, "11111111")
     kinds = [difference.kind for difference in checker.stop(7).differences]
     assert kinds[:2] == ["ready", "plain"]
 
