@@ -8,7 +8,6 @@ from golden.calibration.artifact import Artifact
 from golden.calibration.calibrate import calibrate
 from golden.network.checkpoint import embedded_checkpoint
 
-
 torch.set_num_threads(1)  # test files run side by side
 
 
