@@ -24,7 +24,7 @@ class Requantizer(wiring.Component):
     lanes : int
         Elements of a beat, 1..64.
     acc_width : int
-        Bits of ``acc``, 8..35. Up to 18 a lane takes one 18 x 18 multiplier, above two.
+        Bits of ``acc``, 8..32. Up to 18 a lane takes one 18 x 18 multiplier, above two.
     out_width, narrow_width : int
         Bits of a value, 2..16; ``narrow_width <= out_width``.
     bias_width : int
@@ -70,7 +70,7 @@ class Requantizer(wiring.Component):
         count_width=32,
     ):
         self.lanes = check_size("lanes", lanes, 1, 64)
-        self.acc_width = check_size("acc_width", acc_width, 8, 35)
+        self.acc_width = check_size("acc_width", acc_width, 8, 32)
         self.out_width = check_size("out_width", out_width, 2, 16)
         self.narrow_width = check_size("narrow_width", narrow_width, 2, out_width)
         self.bias_width = check_size("bias_width", bias_width, 0, 16)
