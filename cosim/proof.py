@@ -1,9 +1,11 @@
 """Proves that emitted Verilog equals the RTLIL that Amaranth wrote for the same component.
 
 Both are flattened and compared register by register (``equiv_make``, ``equiv_induct``); the wires
-of the RTLIL are renamed first as the Verilog names them, so that registers find each other.
+of the RTLIL are renamed first as the Verilog names them, so that registers find each other. Initial
+values of registers and memories are compared as text.
 """
 
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -14,10 +16,8 @@ from hdl.emit import EmittedDesign
 __all__ = ["prove", "renamed_rtlil"]
 
 _NAME = re.compile(r"(?<!\S)[\\$]\S+")
-_PREPARE = (
-    "proc; flatten; delete */t:$check; opt_clean; memory -nordff -nomap; memory_nordff; memory_map;"
-    " opt_clean; wreduce; setattr -unset init w:*; opt_clean"
-)
+_FLATTEN = "proc; flatten; delete */t:$check; opt_clean; memory -nordff -nomap"
+_MAP = "memory_nordff; memory_map; opt_clean; wreduce; setattr -unset init w:*; opt_clean"
 
 
 def prove(design: EmittedDesign) -> int:
@@ -31,10 +31,12 @@ def prove(design: EmittedDesign) -> int:
         log = run_yosys(
             "\n".join(
                 [
-                    f"read_rtlil gold.il; hierarchy -top {top}; {_PREPARE}; rename {top} gold",
+                    f"read_rtlil gold.il; hierarchy -top {top}; {_FLATTEN}",
+                    f"write_json gold.json; {_MAP}; rename {top} gold",
                     "design -stash gold",
                     f"read_verilog {' '.join(design.files)}",
-                    f"hierarchy -check -top {top}; {_PREPARE}; rename {top} gate",
+                    f"hierarchy -check -top {top}; {_FLATTEN}",
+                    f"write_json gate.json; {_MAP}; rename {top} gate",
                     "design -stash gate",
                     "design -copy-from gold -as gold gold",
                     "design -copy-from gate -as gate gate",
@@ -45,11 +47,27 @@ def prove(design: EmittedDesign) -> int:
             ),
             folder,
         )
-    found = re.search(r"Found a total of (\d+) unproven|Of those cells (\d+) are proven", log)
+        gold, gate = (_initial(folder / f"{side}.json", top) for side in ("gold", "gate"))
+    # yosys has dropped what nothing reads, on either side
+    wrong = [name for name in gold.keys() & gate.keys() if gold[name] != gate[name]]
+    if wrong:
+        raise RuntimeError(f"initial values differ: {', '.join(sorted(wrong)[:8])}")
     proven = re.findall(r"Of those cells (\d+) are proven", log)
-    if not found or not proven:
+    if not proven or not int(proven[-1]):
         raise RuntimeError("yosys compared nothing")
     return int(proven[-1])
+
+
+def _initial(path: Path, top: str) -> dict[str, str]:
+    """Return the initial value of each register, and the first contents of each memory."""
+    module = json.loads(path.read_text())["modules"][top]
+    values: dict[str, str] = {}
+    for name, net in module["netnames"].items():
+        values[name] = net["attributes"].get("init", "")
+    for cell in module["cells"].values():
+        if cell["type"] == "$mem_v2":
+            values[cell["parameters"]["MEMID"].lstrip("\\")] = cell["parameters"]["INIT"]
+    return values
 
 
 def renamed_rtlil(design: EmittedDesign) -> str:

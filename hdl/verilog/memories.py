@@ -5,7 +5,7 @@ from hdl.verilog.expressions import literal, span
 from hdl.verilog.registers import edge
 from hdl.verilog.rtlil import Cell
 from hdl.verilog.signals import bits_of, part
-from hdl.verilog.statements import Block, If, Line, lines_of, merge
+from hdl.verilog.statements import Block, If, Line, lines_of, merge, wrapped
 
 __all__ = ["memories"]
 
@@ -71,7 +71,7 @@ def _read(context: Context, cell: Cell) -> list[str]:
     output = cell.ports["DATA"][0].wire or ""
     name, word = context.names.wire[output], _word(context, cell)
     if not cell.parameters["CLK_ENABLE"]:
-        return [f"  assign {name} = {word};"]
+        return wrapped(f"assign {name} = {word};", 2)
     context.registers.add(output)
     block: Block = [Line(f"{name} <= {word};")]
     mask = str(cell.parameters["TRANSPARENCY_MASK"] or "0")
