@@ -189,8 +189,7 @@ def _simulate(
             f"simulation of {model.manifest.block} did not end within {limit:.0f} s"
         ) from error
     except (RuntimeError, SystemExit) as error:
-        if not (folder / "verdict.json").is_file():
-            _no_verdict(folder, str(error), error)
+        _no_verdict(folder, str(error), error)
 
 
 def _no_verdict(folder: Path, reason: str, error: BaseException | None = None) -> None:

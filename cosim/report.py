@@ -176,7 +176,7 @@ def _items(results: Sequence[BenchResult], by: str) -> dict[str, list[CaseResult
     rows: dict[str, list[CaseResult]] = {}
     for result in results:
         for case in result.cases:
-            name = str(case.labels.get("layer", case.block)) if by == "layer" else case.block
+            name = case.name if by == "layer" else case.block  # a layer's case has its name
             rows.setdefault(name, []).append(case)
     return rows
 
@@ -254,7 +254,7 @@ def report_table(
     from rich.table import Table  # noqa: PLC0415 (the simulator process reports without it)
 
     table = Table(title=f"co-simulation, suite {suite}, seed {seed}")
-    table.add_column(by)
+    table.add_column(by, overflow="fold")
     table.add_column("groups")
     for column in ("beats", "cycles compared", "mismatches", "cycles/s"):
         table.add_column(column, justify="right")

@@ -81,7 +81,7 @@ def _build(cache, folder, queue):
 
 def test_two_processes_build_one_program(tmp_path):
     rtl = toy.copy(tmp_path / "rtl")
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     cache = tmp_path / "cache"
     workers = [context.Process(target=_build, args=(cache, rtl, queue)) for _ in range(2)]
@@ -121,6 +121,16 @@ def test_lost_verdict_is_not_green(monkeypatch):
     )
     with pytest.raises(UserError, match="1 of 2 cases have a verdict"):
         run_model(model, cases)
+
+
+def test_failed_assertion_of_the_rtl_is_not_green(tmp_path):
+    rtl = toy.copy(
+        tmp_path / "rtl",
+        "  assign count = taken;",
+        "  assign count = taken;\n  always @(posedge clk) assert (taken != 8'd9);",
+    )
+    with pytest.raises(UserError, match="simulation failed"):
+        run_cases("toy", toy.PARAMETERS, toy.cases(5)[:1], rtl=rtl)
 
 
 def test_no_case_is_an_error():
