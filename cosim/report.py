@@ -251,12 +251,18 @@ def report_table(
     results: Sequence[BenchResult], *, suite: str, seed: int, by: str = "block"
 ) -> "Table":
     """Return the closing table of a run."""
-    from rich.table import Table  # noqa: PLC0415 (the simulator process reports without it)
+    from rich import box  # noqa: PLC0415 (the simulator process reports without it)
+    from rich.table import Table  # noqa: PLC0415
 
-    table = Table(title=f"co-simulation, suite {suite}, seed {seed}")
+    table = Table(
+        title=f"co-simulation, suite {suite}, seed {seed}",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,  # names of layers and all figures fit into 80 columns
+    )
     table.add_column(by, overflow="fold")
     table.add_column("groups")
-    for column in ("beats", "cycles compared", "mismatches", "cycles/s"):
+    for column in ("beats", "cycles\ncompared", "mismatches", "cycles/s"):
         table.add_column(column, justify="right")
     report = report_json(results, suite=suite, seed=seed, by=by)
     speeds: dict[str, str] = {}

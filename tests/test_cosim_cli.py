@@ -106,7 +106,7 @@ def test_green_run_ends_with_table_and_json(monkeypatch, capsys, tmp_path):
     report = tmp_path / "deep" / "report.json"
     assert stepscale("cosim", "--json", report, "--seed", 5) == 0
     shown = capsys.readouterr().out
-    assert "cycles compared" in shown
+    assert "mismatches" in shown
     assert "toy" in shown
     data = json.loads(report.read_text())
     assert data["suite"] == "blocks"

@@ -194,7 +194,7 @@ def test_report_content():
     table = report_table([result], suite="blocks", seed=3)
     assert [column.header for column in table.columns][2:5] == [
         "beats",
-        "cycles compared",
+        "cycles\ncompared",
         "mismatches",
     ]
     assert next(iter(table.columns[1].cells)) == "1-2 4"
