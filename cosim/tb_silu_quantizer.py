@@ -5,9 +5,16 @@ import numpy as np
 from cosim.stimulus import Parameters, generator, make_case, side_values, stall_choices
 from golden.cycles import Case
 from golden.numbers import Int64, encode_multiplier
-from golden.silu_quantizer import K_MAX, SHIFT_MAX, ZERO_POINT_MAX, cycle_model, quantize
+from golden.silu_quantizer import (
+    K_MAX,
+    SHIFT_MAX,
+    ZERO_POINT_MAX,
+    cycle_model,
+    quantize,
+    silu_value,
+)
 
-__all__ = ["cases", "constants", "inputs_case"]
+__all__ = ["aimed_constants", "cases", "constants", "inputs_case"]
 
 INPUTS = np.arange(-2048, 2048, dtype=np.int64)
 LOBE = 0.27847  # depth of SiLU's negative lobe
@@ -33,6 +40,38 @@ def constants(rng: np.random.Generator, count: int) -> dict[str, Int64]:
         "zero_point": zero_point,
         "k": rng.integers(1, K_MAX + 1, size=count),
     }
+
+
+def aimed_constants(rng: np.random.Generator, u: Int64, segments: int) -> dict[str, Int64]:
+    """Return constants that bring the value of each ``u`` (beats,) to a limit or a tie.
+
+    Limits: 2047.5 and 2048 of a wide code, r0 = 127 or 128, 127 of the upper region, r0 = 0, and
+    the largest numbers that fit inside the block, each from just below or just above.
+    """
+    fields = constants(rng, len(u))
+    value = silu_value(u, segments)
+    z, k = fields["zero_point"], fields["k"]
+    limits = np.array(
+        [
+            np.full(len(u), 2047.5),
+            np.full(len(u), 2048.0),
+            127.5 - z,
+            128.0 - z,
+            127.5 * 2**k,
+            127.0 * 2**k,
+            0.5 - z,
+            -0.5 - z,
+        ]
+    )
+    target = limits[rng.integers(0, len(limits), size=len(u)), np.arange(len(u))]
+    for beat in range(len(u)):
+        real = target[beat] / value[beat] if value[beat] else 0.0
+        if real <= 0:
+            continue
+        multiplier, shift = encode_multiplier(min(real, 65535.0), SHIFT_MAX)
+        fields["multiplier"][beat] = np.clip(multiplier + rng.integers(-1, 2), 0, 0xFFFF)
+        fields["shift"][beat] = shift
+    return fields
 
 
 def inputs_case(
@@ -68,7 +107,10 @@ def inputs_case(
 
 
 def cases(seed: int, parameters: Parameters) -> list[Case]:
-    """Return every stall class; each case runs all inputs once, constants new at every beat."""
+    """Return every stall class over all inputs; every second case aims at limits.
+
+    The constants are new at every beat.
+    """
     lanes = int(parameters["lanes"])
     beats = -(-len(INPUTS) // lanes)
     result = []
@@ -76,5 +118,8 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
         rng = generator(seed, index)
         u = np.resize(rng.permutation(INPUTS), (beats, lanes))
         name = f"stalls{index}" + ("-reset" if index == 1 else "")
-        result.append(inputs_case(name, u, constants(rng, beats), index, seed, parameters))
+        fields = constants(rng, beats)
+        if index % 2:
+            fields = aimed_constants(rng, u[:, 0], int(parameters.get("segments", 32)))
+        result.append(inputs_case(name, u, fields, index, seed, parameters))
     return result

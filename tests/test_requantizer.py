@@ -84,9 +84,9 @@ def sha256(text):
 def test_golden_corners_equal_big_integers(width):
     operands = corner_operands(32, 16)
     columns = [operands[name] for name in ("acc", "multiplier", "shift", "bias")]
-    values, saturated = requantize_counted(*columns, width)
+    values, saturated = requantize_counted(*columns, width=width)
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    want = [big_integer(*row, width) for row in rows]
+    want = [big_integer(*row, width=width) for row in rows]
     assert list(zip(values.tolist(), saturated.tolist(), strict=True)) == want
 
 
@@ -114,7 +114,7 @@ def test_golden_equals_big_integers_on_a_million_random_operands():
         operands = random_operands(rng, 100_000, 32, 16, 16)
         width = rng.integers(2, 17, size=100_000)
         columns = [operands[name] for name in ("acc", "multiplier", "shift", "bias")]
-        values, saturated = requantize_counted(*columns, width)
+        values, saturated = requantize_counted(*columns, width=width)
         rows = zip(*(column.tolist() for column in [*columns, width]), strict=True)
         want = [big_integer(*row) for row in rows]
         assert list(zip(values.tolist(), saturated.tolist(), strict=True)) == want, chunk

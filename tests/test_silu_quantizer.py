@@ -106,7 +106,7 @@ def test_code_is_within_one_step_of_the_ideal(step, k, segments):
     ideal = ideal_code(INPUTS, multiplier, shift, z, k)
     assert np.abs(code_rank(code, z, k) - code_rank(ideal, z, k)).max() <= 1
     # The wrong side of a tie is the more likely the smaller the step is against the error.
-    assert (code == ideal).mean() >= (0.97 if segments == 32 else 0.92)
+    assert (code == ideal).mean() >= (0.97 if segments == 32 else 0.91)
 
 
 @pytest.mark.parametrize("step", [6.2e-4, 0.001, 0.002, 0.004, 0.008])
@@ -201,7 +201,7 @@ CONFIGURATIONS = [
 
 @pytest.mark.parametrize("parameters", CONFIGURATIONS)
 def test_rtl_equals_golden_in_every_cycle(parameters):
-    for case in cases(7, parameters)[:3]:
+    for case in cases(7, parameters)[:4]:
         assert run_case(SiluQuantizer(**parameters), case) == [], case.name
 
 
