@@ -156,22 +156,25 @@ def demo_cases(
 ) -> list[Case]:
     """Return the cases of suite ``demo``: real conv and activation tiles through the datapath.
 
-    ``checkpoint``: None for the embedded network. ``artifact``: None for what ``calibrate`` makes
-    of it with its defaults, kept in the cache.
+    ``checkpoint``: None for the embedded network. ``artifact``: None for the embedded one, or for
+    what ``calibrate`` makes of the checkpoint with its defaults, kept in the cache.
     """
     from cosim.network_cases import network_cases  # noqa: PLC0415 (--help needs no torch)
-    from golden.calibration.artifact import Artifact  # noqa: PLC0415
+    from golden.calibration.artifact import Artifact, embedded_artifact  # noqa: PLC0415
     from golden.network.checkpoint import (  # noqa: PLC0415
         embedded_checkpoint,
         load_checkpoint,
     )
 
     network = embedded_checkpoint() if checkpoint is None else load_checkpoint(checkpoint)
-    made = _default_artifact(network, progress) if artifact is None else Artifact.load(artifact)
+    if artifact is not None:
+        made = Artifact.load(artifact)
+    else:
+        made = embedded_artifact() if checkpoint is None else _calibrated(network, progress)
     return network_cases(made, network, rows, cols, seed, progress)
 
 
-def _default_artifact(network: Any, progress: Progress | None) -> Any:
+def _calibrated(network: Any, progress: Progress | None) -> Any:
     """Calibrate once for a network and a state of ``golden/``."""
     from golden.calibration.artifact import Artifact  # noqa: PLC0415
     from golden.calibration.calibrate import calibrate  # noqa: PLC0415

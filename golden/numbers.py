@@ -18,7 +18,8 @@ SHIFT_MAX = 47
 
 def as_int64(values: npt.ArrayLike, what: str = "values") -> Int64:
     """Return integers of any shape as int64; ``TypeError`` if ``values`` are not integers
-    or booleans."""
+    or booleans.
+    """
     array = np.asarray(values)
     if array.size and array.dtype.kind not in "iub":
         raise TypeError(f"{what} must be integers, got {array.dtype}")

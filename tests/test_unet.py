@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from golden.errors import UserError
-from golden.network.checkpoint import EMBEDDED
-from golden.network.presets import PRESETS, preset
+from golden.network.presets import EMBEDDED, PRESETS, preset
 from golden.network.unet import Downsample, UNet, UNetConfig, sinusoids
 
 torch.set_num_threads(1)  # test files run side by side

@@ -34,7 +34,8 @@ def sample(
     from golden.calibration.artifact import Artifact
     from golden.errors import UserError
     from golden.files import atomic_write, ensure_writable_folder
-    from golden.network.checkpoint import EMBEDDED, load_checkpoint
+    from golden.network.checkpoint import load_checkpoint
+    from golden.network.presets import EMBEDDED
     from golden.network.samplers import make_sampler
     from golden.network.training import pick_device
 

@@ -22,8 +22,9 @@ from golden.calibration.topology import LayerSpec, attentions, edge_kind, layers
 from golden.errors import UserError
 from golden.files import atomic_write
 from golden.network.config import UNetConfig
+from golden.network.presets import EMBEDDED
 
-__all__ = ["Artifact"]
+__all__ = ["Artifact", "embedded_artifact"]
 
 FRACTION_RANGE = (4, 12)
 Tensors = dict[str, npt.NDArray[Any]]
@@ -202,6 +203,11 @@ class Artifact:
         if canonical_json(artifact.overflow) != canonical_json(overflow):
             raise UserError("overflow: the stated bounds differ from those of the weights")
         return artifact
+
+
+def embedded_artifact() -> Artifact:
+    """The embedded network for DDIM-50 in 8 groups, as ``stepscale calibrate`` makes it."""
+    return Artifact.load(EMBEDDED / "artifact.safetensors")
 
 
 def _fields(metadata: Mapping[str, Any]) -> dict[str, Any]:

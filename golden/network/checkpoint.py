@@ -21,6 +21,7 @@ from torch import Tensor
 from golden.errors import UserError
 from golden.files import atomic_write, ensure_writable_folder
 from golden.network.config import UNetConfig
+from golden.network.presets import EMBEDDED
 from golden.network.samplers import SchedulerConfig
 from golden.network.unet import UNet
 
@@ -30,7 +31,6 @@ CONFIG = "config.json"
 SCHEDULER = "scheduler_config.json"
 SAFETENSORS = "diffusion_pytorch_model.safetensors"
 PICKLED = "diffusion_pytorch_model.bin"
-EMBEDDED = Path(__file__).parent / "data" / "fashion16"
 
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Attention layers in checkpoints made before diffusers 0.15, and their names since."""

@@ -1,9 +1,13 @@
 """Networks that ``stepscale train`` knows by name."""
 
+from pathlib import Path
+
 from golden.errors import UserError
 from golden.network.config import UNetConfig
 
-__all__ = ["PRESETS", "preset"]
+__all__ = ["EMBEDDED", "PRESETS", "preset"]
+
+EMBEDDED = Path(__file__).parent / "data" / "fashion16"
 
 PRESETS: dict[str, UNetConfig] = {
     # attention at 8x8 only: down block 2, mid block, up block 1
