@@ -14,6 +14,8 @@ __all__ = ["cases", "config_of", "random_program", "random_set"]
 
 SETS = 6
 TILES_PER_SET = 3
+MANY = 6
+REPEATED = 0.7
 PATHS = ScaleFileModel.PATHS
 
 
@@ -48,7 +50,9 @@ def random_program(
 ) -> tuple[list[int], list[TableSet]]:
     """Return boundaries and sets that alternate between the banks.
 
-    Boundaries are three steps apart or fewer, so that most sets cross some of them.
+    Boundaries are three steps apart or fewer, so that most sets cross some of them. Most sets are
+    for the steps of the one that they replace, so that a tile which comes too early finds a bank
+    that looks right but for its table set.
     """
     gaps = rng.integers(1, 4, size=config.groups - 1)
     boundaries = np.cumsum(gaps).tolist()
@@ -56,6 +60,8 @@ def random_program(
     for index in range(SETS):
         start = int(rng.integers(0, max(boundaries, default=0) + 3))
         steps = range(start, start + int(rng.integers(1, config.steps + 1)))
+        if index >= 2 and rng.random() < REPEATED:
+            steps = range(sets[-2].step_base, sets[-2].step_last + 1)
         while True:
             first, last = (int(group_of(boundaries, step)) for step in (steps[0], steps[-1]))
             if last - first < config.resident_groups:
@@ -70,10 +76,11 @@ def random_program(
 def _tiles(
     rng: np.random.Generator, config: ScaleFileConfig, sets: list[TableSet], side_width: int
 ) -> dict[str, Int64]:
-    """Return the beats of one path: some tiles of every set, in the order of the sets."""
+    """Return the beats of one path: some tiles of most sets, in the order of the sets."""
     columns: dict[str, list[Int64]] = {}
     for index, tables in enumerate(sets):
-        for _ in range(TILES_PER_SET):
+        few = TILES_PER_SET if index == 0 else int(rng.choice([0, 1, TILES_PER_SET, MANY]))
+        for _ in range(few):
             beats = int(rng.integers(1, 6))
             fields = {
                 "bank": tables.bank,
