@@ -35,7 +35,7 @@ class SiluQuantizer(wiring.Component):
 
     Timing
     ------
-    Latency 10 cycles, one beat a cycle, ``i.ready = o.ready | ~o.valid``.
+    Latency 12 cycles, one beat a cycle, ``i.ready = o.ready | ~o.valid``.
     """
 
     i: stream.Interface
@@ -103,12 +103,12 @@ class SiluQuantizer(wiring.Component):
             offset.eq(Mux(beat.wide, 0, beat.zero_point)),
             exponent.eq((beat.k - 1)[:2]),
         ]
-        multiplier = delayed(beat.multiplier, "multiplier", 5)
-        shift_high = delayed(beat.shift[3:], "shift_high", 6)
-        shift_low = delayed(beat.shift[:3], "shift_low", 7)
-        zero_point = delayed(offset, "zero_point", 8)
-        k_less_one = delayed(exponent, "k_less_one", 8)
-        wide = delayed(beat.wide, "wide", 9)
+        multiplier = delayed(beat.multiplier, "multiplier", 6)
+        shift_high = delayed(beat.shift[3:], "shift_high", 8)
+        shift_low = delayed(beat.shift[:3], "shift_low", 9)
+        zero_point = delayed(offset, "zero_point", 10)
+        k_less_one = delayed(exponent, "k_less_one", 10)
+        wide = delayed(beat.wide, "wide", 11)
         for index in range(self.lanes):
             m.submodules[f"lane_{index}"] = lane = SiluLane(segments=self.segments)
             m.d.comb += [
