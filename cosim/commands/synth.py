@@ -65,7 +65,7 @@ def synth(
     titles = ("block", "LUT4", "CCU2C", "DPR16X4", "LUT-eq", "FF", "MULT18", "EBR", "MHz")
     table = Table(title="ECP5, 85k, speed 6; MHz: register to register, one value a seed")
     for title in titles:
-        table.add_column(title, justify="left" if title == "block" else "right")
+        table.add_column(title, justify="left" if title == "block" else "right", no_wrap=True)
     for r in results:
         figures = (r.lut4, r.ccu2c, r.dpr16x4, r.lut_eq, r.ff, r.mult18, r.bram)
         clocks = "-" if r.mhz is None else " ".join(f"{value:.0f}" for value in r.mhz)
