@@ -1,7 +1,7 @@
 """``stepscale synth``: area and clock of a block on an ECP5."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +29,7 @@ def synth(
     """Map blocks to an ECP5-85 (speed 6) with yosys and place them with nextpnr."""
     import json
 
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -63,9 +64,11 @@ def synth(
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(record, indent=2) + "\n")
     titles = ("block", "LUT4", "CCU2C", "DPR16X4", "LUT-eq", "FF", "MULT18", "EBR", "MHz")
-    table = Table(title="ECP5, 85k, speed 6; MHz: register to register, one value a seed")
-    for title in titles:
-        table.add_column(title, justify="left" if title == "block" else "right", no_wrap=True)
+    title = "ECP5, 85k, speed 6; MHz: register to register, one value a seed"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in titles:
+        side: Literal["left", "right"] = "left" if column == "block" else "right"
+        table.add_column(column, justify=side, no_wrap=True)
     for r in results:
         figures = (r.lut4, r.ccu2c, r.dpr16x4, r.lut_eq, r.ff, r.mult18, r.bram)
         clocks = "-" if r.mhz is None else " ".join(f"{value:.0f}" for value in r.mhz)
