@@ -110,7 +110,7 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point of the installed program."""
     signal.signal(signal.SIGTERM, _terminated)
-    # torch's threads spin while they wait; on a busy machine that costs minutes (read at its import)
+    # read when torch is imported: threads that spin while they wait cost minutes on a busy machine
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.exit(run(sys.argv[1:]))
 

@@ -56,7 +56,7 @@ def random_program(
     """
     gaps = rng.integers(1, 4, size=config.groups - 1)
     boundaries = np.cumsum(gaps).tolist()
-    sets = []
+    sets: list[TableSet] = []
     for index in range(SETS):
         start = int(rng.integers(0, max(boundaries, default=0) + 3))
         steps = range(start, start + int(rng.integers(1, config.steps + 1)))

@@ -100,7 +100,7 @@ class Accumulator(wiring.Component):
             shape=entry,
             depth=2 << self.pixel_width,
             init=[],
-            attrs={"no_rw_check": 1},
+            attrs={"no_rw_check": "1"},
         )
         fill_read = memory.read_port()
         drain_read = memory.read_port()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil  # type: ignore[attr-defined]  # missing in the stubs
+from amaranth.back import rtlil
 from amaranth.hdl import Fragment, Shape, Value
 from amaranth.lib import data, stream, wiring
 

@@ -274,7 +274,7 @@ class ScaleFile(wiring.Component):
             ("bias", Table.BIAS, bias_words, config.bias_row_bits, request.bias_row),
         ):
             m.submodules[f"table_{name}"] = memory = Memory(
-                shape=shape, depth=2 << row_bits, init=[], attrs={"no_rw_check": 1}
+                shape=shape, depth=2 << row_bits, init=[], attrs={"no_rw_check": "1"}
             )
             reads[name] = memory.read_port()
             port = memory.write_port(granularity=1)

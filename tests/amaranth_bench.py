@@ -4,7 +4,7 @@ Slow, but it needs no compiler; the same case runs under Verilator at level 2.
 """
 
 import numpy as np
-from amaranth.hdl import ShapeCastable
+from amaranth.hdl import Shape, ShapeCastable
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
@@ -17,7 +17,7 @@ def pack(layout, fields, beat):
     """Return one beat of ``fields`` (field -> (beats,) or (beats, count)) as an integer."""
     value = 0
     for name, field in layout:
-        numbers = np.atleast_1d(fields[name][beat]) if field.width else []
+        numbers = np.atleast_1d(fields[name][beat]) if field.width else np.zeros(0, int)
         count = field.shape.length if isinstance(field.shape, data.ArrayLayout) else 1
         assert field.width == 0 or len(numbers) == count, name
         width = field.width // count if count else 0
@@ -42,10 +42,10 @@ def run_case(component, case: Case) -> list[str]:
     packed = {}
     for name in [*trace.inputs, *trace.outputs]:
         layout = getattr(component, name).payload.shape()
-        beats = trace.inputs.get(name, trace.outputs.get(name)).beat.max(initial=-1) + 1
+        beats = {**trace.inputs, **trace.outputs}[name].beat.max(initial=-1) + 1
         packed[name] = [pack(layout, case.payloads[name], beat) for beat in range(beats)]
     generator = np.random.Generator(np.random.PCG64(case.seed))
-    differences = []
+    differences: list[str] = []
 
     async def testbench(ctx):
         for cycle in range(trace.cycles):
@@ -53,7 +53,7 @@ def run_case(component, case: Case) -> list[str]:
                 port = getattr(component, name)
                 beat = stream.beat[cycle]
                 ctx.set(port.valid, int(stream.valid[cycle]))
-                width = data.Layout.cast(port.payload.shape()).size
+                width = Shape.cast(port.payload.shape()).width
                 garbage = int(generator.integers(1 << 60)) & ((1 << width) - 1)
                 _set(ctx, port.payload, packed[name][beat] if beat >= 0 else garbage)
             for name, stream in trace.outputs.items():

@@ -28,7 +28,7 @@ def test_bad_parameters(parameters, text):
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 4)), min_size=1, max_size=5))
 def test_golden_equals_sums_over_passes(tiles):
     rng = np.random.Generator(np.random.PCG64(len(tiles)))
-    fields = {"pixel": [], "first": [], "last": [], "end": []}
+    fields: dict[str, list[int]] = {"pixel": [], "first": [], "last": [], "end": []}
     sums, expected = [], []
     for pixels, passes in tiles:
         values = rng.integers(-1000, 1000, size=(passes, pixels, 2))
@@ -39,9 +39,8 @@ def test_golden_equals_sums_over_passes(tiles):
             fields["first"] += [number == 0] * pixels
             fields["last"] += [number == passes - 1] * pixels
             fields["end"] += [place == pixels - 1 for place in range(pixels)]
-    acc, pixel, end = accumulator(
-        np.concatenate(sums), *(np.array(v, int) for v in fields.values())
-    )
+    pixel_in, first, last, end_in = (np.array(values, int) for values in fields.values())
+    acc, pixel, end = accumulator(np.concatenate(sums), pixel_in, first, last, end_in)
     assert np.array_equal(acc, np.concatenate(expected))
     assert pixel.tolist() == [place for pixels, _ in tiles for place in range(pixels)]
     assert end.sum() == len(tiles)

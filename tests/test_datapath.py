@@ -7,7 +7,7 @@ from cosim.tb_datapath import cases
 from hdl.datapath import Datapath
 from tests.block_test import assert_level1, assert_level2
 
-ODD = {
+ODD: dict[str, int | str] = {
     "rows": 3, "cols": 2, "vector_lanes": 1, "depth": 5, "steps": 2, "channel_tiles": 1,
     "groups": 3, "resident_groups": 2, "decode": "product_shift",
 }  # fmt: skip

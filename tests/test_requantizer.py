@@ -83,10 +83,11 @@ def sha256(text):
 @pytest.mark.parametrize("width", [2, 8, 12, 16])
 def test_golden_corners_equal_big_integers(width):
     operands = corner_operands(32, 16)
-    columns = [operands[name] for name in ("acc", "multiplier", "shift", "bias")]
-    values, saturated = requantize_counted(*columns, width=width)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    want = [big_integer(*row, width=width) for row in rows]
+    names = ("acc", "multiplier", "shift", "bias")
+    acc, multiplier, shift, bias = (operands[name] for name in names)
+    values, saturated = requantize_counted(acc, multiplier, shift, bias, width)
+    rows = zip(*(operands[name].tolist() for name in names), strict=True)
+    want = [big_integer(a, m, n, b, width) for a, m, n, b in rows]
     assert list(zip(values.tolist(), saturated.tolist(), strict=True)) == want
 
 
@@ -113,9 +114,11 @@ def test_golden_equals_big_integers_on_a_million_random_operands():
     for chunk in range(10):
         operands = random_operands(rng, 100_000, 32, 16, 16)
         width = rng.integers(2, 17, size=100_000)
-        columns = [operands[name] for name in ("acc", "multiplier", "shift", "bias")]
-        values, saturated = requantize_counted(*columns, width=width)
-        rows = zip(*(column.tolist() for column in [*columns, width]), strict=True)
+        names = ("acc", "multiplier", "shift", "bias")
+        acc, multiplier, shift, bias = (operands[name] for name in names)
+        values, saturated = requantize_counted(acc, multiplier, shift, bias, width)
+        columns = [acc, multiplier, shift, bias, width]
+        rows = zip(*(column.tolist() for column in columns), strict=True)
         want = [big_integer(*row) for row in rows]
         assert list(zip(values.tolist(), saturated.tolist(), strict=True)) == want, chunk
         assert 0.05 < saturated.mean() < 0.95
