@@ -10,11 +10,12 @@ __all__ = ["CODE_WIDTH", "INPUT_WIDTH", "LANE_LATENCY", "SiluLane"]
 
 INPUT_WIDTH = 12
 CODE_WIDTH = 12
-LANE_LATENCY = 12
+LANE_LATENCY = 11
 _VALUE_WIDTH = 16
 _CELL_WIDTH = INPUT_WIDTH - GRID_BITS  # |u| = 2048 is cell 256: nine bits
 _RAMP = 16 << SLOPE_FRACTION  # slope of max(u, 0): 2**(11 - 7) LSBs of v for an input step
 _T_WIDTH = 13
+_OPERAND_WIDTH = 18
 
 
 class SiluLane(wiring.Component):
@@ -30,11 +31,10 @@ class SiluLane(wiring.Component):
     5         slope * a
     6         ``v = (slope * a + constant) >> F``, the half of *round half up* in the constant
     7         ``p = v * M0``
-    8         the same, away from the multiplier
-    9         ``floor(2p / 2**n0)``, shifted by ``n0[4:3]``, 20 bits kept
-    10        shifted by ``n0[2:0]``: ``t`` in 13 bits, and ``over`` if it does not fit
-    11        ``r0 = ((t + 1) >> 1) + z`` and ``rsh(p, n0 + k)``
-    12        the code
+    8         ``floor(2p / 2**n0)``, shifted by ``n0[4:3]``, 20 bits kept
+    9         shifted by ``n0[2:0]``: ``t`` in 13 bits, and ``over`` if it does not fit
+    10        ``r0 = ((t + 1) >> 1) + z`` and ``rsh(p, n0 + k)``
+    11        the code
     ========  ========================================================================
 
     *Rounding.* Floor shifts compose and t keeps one bit below the result: ``rsh(p, n0) =
@@ -58,13 +58,13 @@ class SiluLane(wiring.Component):
     multiplier : In(16)
         M0 of the beat in register 6.
     shift_high : In(2), shift_low : In(3)
-        ``n0[4:3]`` of the beat in register 8, ``n0[2:0]`` of the beat in register 9.
+        ``n0[4:3]`` of the beat in register 7, ``n0[2:0]`` of the beat in register 8.
     zero_point : In(7), k_less_one : In(2)
-        Of the beat in register 10; the zero point is 0 for a wide beat.
+        Of the beat in register 9; the zero point is 0 for a wide beat.
     wide : In(1)
-        Of the beat in register 11.
+        Of the beat in register 10.
     code : Out(12)
-        Of the beat in register 12: region code, or int12 as two's complement.
+        Of the beat in register 11: region code, or int12 as two's complement.
     """
 
     enable: Signal
@@ -140,7 +140,7 @@ class SiluLane(wiring.Component):
         magnitude = register(magnitude, "magnitude_4")
 
         # 5: |slope * a| < 2**23
-        product = register(named(slope * magnitude, "product"), "product_5")
+        product = register(named(_product(m, slope, magnitude, "slope"), "product"), "product_5")
         constant = register(constant, "constant_5")
 
         # 6: -571 <= v <= 32752
@@ -148,32 +148,30 @@ class SiluLane(wiring.Component):
         value = register(named(total[SLOPE_FRACTION:][:_VALUE_WIDTH].as_signed(), "v"), "v_6")
 
         # 7: |v * M0| < 2**31
-        scaled = register(named((value * self.multiplier)[:32].as_signed(), "p"), "p_7")
+        scaled = _product(m, value, self.multiplier, "v")[:32].as_signed()
+        scaled = register(named(scaled, "p"), "p_7")
 
-        # 8: so does the shifter
-        scaled = register(scaled, "p_8")
-
-        # 9, 10: t
+        # 8, 9: t
         window = named(Cat(Const(0, 1), scaled).as_signed(), "doubled")
         below = scaled[-1]
         window, lost16 = _shifted(m, window, self.shift_high[1], 16, _T_WIDTH + 15)
         window, lost8 = _shifted(m, window, self.shift_high[0], 8, _T_WIDTH + 7)
-        over = register(named(lost16 | lost8, "over_9_next"), "over_9")
-        below = register(below, "below_9")
-        window = register(window, "window_9")
+        over = register(named(lost16 | lost8, "over_8_next"), "over_8")
+        below = register(below, "below_8")
+        window = register(window, "window_8")
         lost = over
         for bit in (2, 1, 0):
             amount = 1 << bit
             window, lost_here = _shifted(m, window, self.shift_low[bit], amount, 12 + amount)
             lost = lost | lost_here
-        t = register(window, "t_10")
-        over = register(named(lost, "over_10_next"), "over_10")
-        below = register(below, "below_10")
+        t = register(window, "t_9")
+        over = register(named(lost, "over_9_next"), "over_9")
+        below = register(below, "below_9")
 
-        # 11: -4096 + 1 <= t + 2z + 1 <= 4095 + 255
+        # 10: -4096 + 1 <= t + 2z + 1 <= 4095 + 255
         offset = Cat(Const(1, 1), self.zero_point, Const(0, 1)).as_signed()
         doubled_sum = named(t + offset, "doubled_sum")
-        low = register(named(doubled_sum[1:].as_signed(), "low"), "low_11")
+        low = register(named(doubled_sum[1:].as_signed(), "low"), "low_10")
         # The upper region has t > 0, so t >> k, k >= 1, is read without its sign.
         half_t = named(t[1:-1], "half_t")
         quarter = named(Mux(self.k_less_one[1], half_t[2:], half_t[:9]), "quarter")
@@ -183,12 +181,12 @@ class SiluLane(wiring.Component):
             (~self.k_less_one[1] & half_t[9:].any()) | (~self.k_less_one[0] & quarter[8])
         )
         high_next = named((coarse[1:] + coarse[0])[:8], "high_next")
-        high = register(high_next[:7], "high_11")
-        full = register(named(beyond | high_next[7] | over, "full"), "full_11")
-        over = register(over, "over_11")
-        below = register(below, "below_11")
+        high = register(high_next[:7], "high_10")
+        full = register(named(beyond | high_next[7] | over, "full"), "full_10")
+        over = register(over, "over_10")
+        below = register(below, "below_10")
 
-        # 12: where t was out of its window, ``low`` and ``high`` mean nothing
+        # 11: where t was out of its window, ``low`` and ``high`` mean nothing
         negative = named(Mux(over, below, low[-1]), "negative")
         upper = named(~negative & (over | low[7:-1].any()), "upper")
         clipped = named(over | (low[11] & ~low[-1]), "clipped")
@@ -213,7 +211,7 @@ class SiluLane(wiring.Component):
             m.d.comb += code[7:].eq(Cat((~negative).replicate(4), negative))
         with m.Else():
             m.d.comb += code[7:].eq(low[7:12])
-        m.d.comb += self.code.eq(register(code, "code_12"))
+        m.d.comb += self.code.eq(register(code, "code_11"))
         return m
 
     def _piece(self, m, cell):
@@ -238,6 +236,19 @@ class SiluLane(wiring.Component):
         return Cat(
             Const(column, len(values)).bit_select(index, 1) for column in columns
         ).as_signed()
+
+
+def _product(m, number, factor, name):
+    """Return the signed ``number`` times the unsigned ``factor``, exact.
+
+    ``number`` takes the high end of an 18-bit operand: at the low end its sign would drive several
+    pins of an FPGA's multiplier, which costs 2 MHz of routing. Zeros below cost no gate.
+    """
+    zeros = Const(0, _OPERAND_WIDTH - len(number))
+    aligned = Signal(signed(_OPERAND_WIDTH), name=f"{name}_aligned")
+    product = Signal(signed(_OPERAND_WIDTH + len(factor)), name=f"{name}_product")
+    m.d.comb += [aligned.eq(Cat(zeros, number).as_signed()), product.eq(aligned * factor)]
+    return product[len(zeros) :].as_signed()
 
 
 def _shifted(m, value, select, amount, width):

@@ -35,7 +35,7 @@ class SiluQuantizer(wiring.Component):
 
     Timing
     ------
-    Latency 12 cycles, one beat a cycle, ``i.ready = o.ready | ~o.valid``.
+    Latency 11 cycles, one beat a cycle, ``i.ready = o.ready | ~o.valid``.
     """
 
     i: stream.Interface
@@ -104,11 +104,11 @@ class SiluQuantizer(wiring.Component):
             exponent.eq((beat.k - 1)[:2]),
         ]
         multiplier = delayed(beat.multiplier, "multiplier", 6)
-        shift_high = delayed(beat.shift[3:], "shift_high", 8)
-        shift_low = delayed(beat.shift[:3], "shift_low", 9)
-        zero_point = delayed(offset, "zero_point", 10)
-        k_less_one = delayed(exponent, "k_less_one", 10)
-        wide = delayed(beat.wide, "wide", 11)
+        shift_high = delayed(beat.shift[3:], "shift_high", 7)
+        shift_low = delayed(beat.shift[:3], "shift_low", 8)
+        zero_point = delayed(offset, "zero_point", 9)
+        k_less_one = delayed(exponent, "k_less_one", 9)
+        wide = delayed(beat.wide, "wide", 10)
         for index in range(self.lanes):
             m.submodules[f"lane_{index}"] = lane = SiluLane(segments=self.segments)
             m.d.comb += [

@@ -330,8 +330,8 @@ FAULTS = (
     Fault(
         "silu_zero_point_of_the_neighbour",
         "silu_quantizer.py",
-        'delayed(offset, "zero_point", 10)',
         'delayed(offset, "zero_point", 9)',
+        'delayed(offset, "zero_point", 8)',
         "silu_quantizer",
         ("o",),
         "z taken from the next beat",
@@ -339,8 +339,8 @@ FAULTS = (
     Fault(
         "silu_k_off_by_one",
         "silu_quantizer.py",
-        'delayed(exponent, "k_less_one", 10)',
-        'delayed(exponent ^ 1, "k_less_one", 10)',
+        'delayed(exponent, "k_less_one", 9)',
+        'delayed(exponent ^ 1, "k_less_one", 9)',
         "silu_quantizer",
         ("o",),
         "k off by one in the upper region",
