@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cosim.bench import run_cases
 from cosim.stimulus import generator
 from cosim.tb_silu_quantizer import INPUTS, LOBE, cases, constants, inputs_case
+from golden.calibration.artifact import embedded_artifact
 from golden.numbers import encode_multiplier
 from golden.silu_pieces import PIECES, fit
 from golden.silu_quantizer import (
@@ -183,6 +184,40 @@ def test_codes_equal_big_integers(v, multiplier, shift, z, k):
     assert wide_code(v, multiplier, shift) == max(-2048, min(2047, rounded(shift)))
 
 
+def artifact_constants():
+    """(sets,) constants of every SiLU edge and timestep group of the embedded artifact."""
+    artifact = embedded_artifact()
+    sets = []
+    for layer in artifact.layers:
+        kind = artifact.kind(layer)
+        if kind in {"region", "wide_silu"}:
+            table = {
+                key: artifact.tensors.get(f"{layer}.silu.{key}") for key in ("M0", "n0", "z", "k")
+            }
+            for group in range(artifact.groups):
+                one = [0 if table[key] is None else int(table[key][group]) for key in table]
+                sets.append((int(kind == "wide_silu"), *one[:3], one[3] or 1))
+    columns = np.array(sorted(set(sets)), dtype=np.int64).T
+    return dict(zip(("wide", "multiplier", "shift", "zero_point", "k"), columns, strict=True))
+
+
+def test_codes_of_the_embedded_artifact_are_within_one_step():
+    equal, total = 0, 0
+    for wide, M0, n0, z, k in zip(*artifact_constants().values(), strict=True):
+        code = quantize(INPUTS, wide, M0, n0, z, k)
+        if wide:
+            ideal = ideal_wide_code(INPUTS, M0, n0)
+            distance = np.abs(np.where(code >= 2048, code - 4096, code) - ideal)
+        else:
+            ideal = ideal_code(INPUTS, M0, n0, z, k)
+            distance = np.abs(code_rank(code, z, k) - code_rank(ideal, z, k))
+        assert distance.max() <= 1
+        equal, total = equal + int((distance == 0).sum()), total + len(INPUTS)
+    share = equal / total
+    print(f"{total} codes of the embedded artifact, {100 * share:.2f} % equal to the ideal ones")
+    assert share >= 0.95
+
+
 def test_quantize_selects_by_beat():
     u = np.array([[-2048, -100, 300], [5, 6, 2047]])
     codes = quantize(u, [0, 1], [40000, 50000], [18, 17], [20, 30], [1, 2])
@@ -237,3 +272,16 @@ def test_cosim_of_all_inputs_under_many_constants(segments):
     result = run_cases("silu_quantizer", parameters, [case], seed=1)
     assert result.passed, result.text()
     assert result.beats == 64 * 256
+
+
+@pytest.mark.cosim
+def test_cosim_of_all_inputs_under_every_group_of_the_embedded_artifact():
+    parameters = {"lanes": 32}
+    one = artifact_constants()
+    sets = len(one["wide"])
+    fields = {name: np.repeat(values, 128) for name, values in one.items()}
+    u = np.tile(INPUTS.reshape(128, 32), (sets, 1))
+    case = inputs_case("artifact", u, fields, 0, 1, parameters)
+    result = run_cases("silu_quantizer", parameters, [case], seed=1)
+    assert result.passed, result.text()
+    assert result.beats == sets * 128
