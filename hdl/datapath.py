@@ -1,14 +1,14 @@
 """The blocks joined: conv, activation and edge path, all fed by one scale file."""
 
-from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.mac_array import DECODES
-from golden.operand import CODE_BITS
-from golden.scale_tables import STEP_BITS, TABLE_SET_BITS
+from golden.scale_tables import ScaleFileConfig
 from hdl.accumulator import Accumulator
 from hdl.checks import check_choice, check_size
+from hdl.datapath_layouts import STREAM_BITS, U_BITS, DatapathLayouts
 from hdl.mac_array import MacArray
 from hdl.operand import Operand
 from hdl.requantizer import Requantizer
@@ -17,20 +17,6 @@ from hdl.silu_quantizer import SiluQuantizer
 from hdl.skid_buffer import SkidBuffer
 
 __all__ = ["Datapath"]
-
-STREAM_BITS = 16
-U_BITS = 12
-
-
-def tile_fields(channel_tile_bits=0):
-    """Return the fields that name a tile's constants."""
-    return {
-        "bank": 1,
-        "table_set": TABLE_SET_BITS,
-        "step": STEP_BITS,
-        "segment": 1,
-        "channel_tile": channel_tile_bits,
-    }
 
 
 class Datapath(wiring.Component):
@@ -110,144 +96,54 @@ class Datapath(wiring.Component):
         self.decode = check_choice("decode", decode, DECODES)
         self.pipeline = check_size("pipeline", pipeline, 1, 6)
         lanes = vector_lanes or cols
-        pixel_bits = max(1, (depth - 1).bit_length())
-        tile_bits = (channel_tiles - 1).bit_length()
-
-        # What travels beside the arithmetic, from the lookup to each end of the conv path.
-        pass_fields = {"first": 1, "last": 1, "end": 1, "pixel": pixel_bits}
-        self.code_side = data.StructLayout(
-            {
-                "codes": data.ArrayLayout(CODE_BITS, rows),
-                "pad": data.ArrayLayout(1, rows),
-                "mode": 2,
-                "tile_start": 1,
-                **pass_fields,
-                "narrow": 1,
-            }
-        )
-        self.activation_side = data.StructLayout(
-            {"u": data.ArrayLayout(signed(U_BITS), lanes), "wide": 1, "end": 1}
-        )
-        self.edge_side = data.StructLayout(
-            {"x": data.ArrayLayout(signed(STREAM_BITS), lanes), "wide": 1, "end": 1}
-        )
-        self.path_end = data.StructLayout({"end": 1, "bank": 1})
-        self.acc_side = data.StructLayout(
-            {
-                "acc": data.ArrayLayout(signed(32), cols),
-                "pixel": pixel_bits,
-                "end": 1,
-                "bank": 1,
-                "narrow": 1,
-            }
-        )
-        self.value_side = data.StructLayout({"pixel": pixel_bits, "end": 1, "bank": 1})
-
+        config = ScaleFileConfig(groups, resident_groups, steps, channel_tiles, cols)
+        self.layouts = layouts = DatapathLayouts(config=config, rows=rows, lanes=lanes, depth=depth)
         self.scale_file = ScaleFile(
             groups=groups,
             resident_groups=resident_groups,
             steps=steps,
             channel_tiles=channel_tiles,
             lanes=cols,
-            conv_side=self.code_side.size,
-            activation_side=self.activation_side.size,
-            edge_side=self.edge_side.size,
-            read_side=self.acc_side.size,
+            conv_side=layouts.code_side.size,
+            activation_side=layouts.activation_side.size,
+            edge_side=layouts.edge_side.size,
+            read_side=layouts.acc_side.size,
         )
-        config = self.scale_file.config
-        self.tag = data.StructLayout(
-            {
-                "narrow": 1,
-                "bank": 1,
-                "scale_row": config.scale_row_bits,
-                "bias_row": config.bias_row_bits,
-            }
-        )
-        self.array_side = data.StructLayout({**pass_fields, "tag": self.tag})
-        self.operand_side = data.StructLayout({"tile_start": 1, "array": self.array_side})
-        self.operand = Operand(rows=rows, side_width=self.operand_side.size)
+        self.operand = Operand(rows=rows, side_width=layouts.operand_side.size)
         self.mac_array = MacArray(
             rows=rows,
             cols=cols,
             decode=decode,
             pipeline=pipeline,
-            side_width=self.array_side.size,
+            side_width=layouts.array_side.size,
         )
         self.accumulator = Accumulator(
             depth=depth,
             cols=cols,
             sum_width=self.mac_array.sum_width,
-            side_width=self.tag.size,
+            side_width=layouts.tag.size,
         )
-        self.requantizer = Requantizer(lanes=cols, side_width=self.value_side.size)
+        self.requantizer = Requantizer(lanes=cols, side_width=layouts.value_side.size)
         self.silu_quantizer = SiluQuantizer(
-            lanes=lanes, segments=segments, side_width=self.path_end.size
+            lanes=lanes, segments=segments, side_width=layouts.path_end.size
         )
         self.edge_requantizer = Requantizer(
             lanes=lanes,
             acc_width=STREAM_BITS,
             out_width=U_BITS,
             bias_width=0,
-            side_width=self.path_end.size,
+            side_width=layouts.path_end.size,
         )
-
-        conv = {name: field.shape for name, field in self.code_side}
         super().__init__(
             {
                 "i_write": In(stream.Signature(self.scale_file.write_layout)),
                 "i_weights": In(stream.Signature(self.mac_array.weights_layout)),
-                "i_conv": In(
-                    stream.Signature(data.StructLayout({**conv, **tile_fields(tile_bits)}))
-                ),
-                "i_activation": In(
-                    stream.Signature(
-                        data.StructLayout(
-                            {
-                                "u": self.activation_side["u"].shape,
-                                "wide": 1,
-                                "start": 1,
-                                "end": 1,
-                                **tile_fields(),
-                            }
-                        )
-                    )
-                ),
-                "i_edge": In(
-                    stream.Signature(
-                        data.StructLayout(
-                            {
-                                "x": self.edge_side["x"].shape,
-                                "wide": 1,
-                                "start": 1,
-                                "end": 1,
-                                **tile_fields(),
-                            }
-                        )
-                    )
-                ),
-                "o_conv": Out(
-                    stream.Signature(
-                        data.StructLayout(
-                            {
-                                "values": data.ArrayLayout(signed(STREAM_BITS), cols),
-                                "pixel": pixel_bits,
-                                "end": 1,
-                            }
-                        )
-                    )
-                ),
-                "o_activation": Out(
-                    stream.Signature(
-                        data.StructLayout({"codes": data.ArrayLayout(CODE_BITS, lanes), "end": 1})
-                    )
-                ),
-                "o_edge": Out(
-                    stream.Signature(
-                        data.StructLayout(
-                            {"codes": data.ArrayLayout(signed(U_BITS), lanes), "end": 1}
-                        )
-                    )
-                ),
+                "i_conv": In(stream.Signature(layouts.i_conv)),
+                "i_activation": In(stream.Signature(layouts.i_activation)),
+                "i_edge": In(stream.Signature(layouts.i_edge)),
+                "o_conv": Out(stream.Signature(layouts.o_conv)),
+                "o_activation": Out(stream.Signature(layouts.o_activation)),
+                "o_edge": Out(stream.Signature(layouts.o_edge)),
                 "clear": In(1),
                 "conv_saturations": Out(32),
                 "edge_saturations": Out(32),
@@ -320,15 +216,15 @@ class Datapath(wiring.Component):
     def _elaborate_conv_front(self, m):
         """Codes: lookup, operand, array."""
         beat = self.i_conv.payload
-        side = Signal(self.code_side)
-        for name, _ in self.code_side:
+        side = Signal(self.layouts.code_side)
+        for name, _ in self.layouts.code_side:
             m.d.comb += side[name].eq(beat[name])
         skid = self._enter(m, "conv", side, beat.tile_start & beat.first)
 
         found = skid.o.payload
-        fields = Signal(self.code_side)
+        fields = Signal(self.layouts.code_side)
         operand = self.operand
-        operand_side = Signal(self.operand_side)
+        operand_side = Signal(self.layouts.operand_side)
         m.d.comb += [
             fields.eq(found.side),
             operand.i.valid.eq(skid.o.valid),
@@ -352,7 +248,7 @@ class Datapath(wiring.Component):
         wiring.connect(m, operand.o, operand_skid.i)
         decoded = operand_skid.o.payload
         array = self.mac_array
-        array_side = Signal(self.operand_side)
+        array_side = Signal(self.layouts.operand_side)
         m.d.comb += [
             array_side.eq(decoded.side),
             array.i.valid.eq(operand_skid.o.valid),
@@ -367,7 +263,7 @@ class Datapath(wiring.Component):
     def _elaborate_conv_back(self, m):
         """Sums: accumulator, constants of the lanes, requantizer."""
         array, accumulator = self.mac_array, self.accumulator
-        side = Signal(self.array_side)
+        side = Signal(self.layouts.array_side)
         m.d.comb += [
             side.eq(array.o.payload.side),
             accumulator.i.valid.eq(array.o.valid),
@@ -379,8 +275,8 @@ class Datapath(wiring.Component):
             m.d.comb += accumulator.i.payload[name].eq(side[name])
 
         read = self.scale_file.i_read
-        tag = Signal(self.tag)
-        acc = Signal(self.acc_side)
+        tag = Signal(self.layouts.tag)
+        acc = Signal(self.layouts.acc_side)
         total = accumulator.o.payload
         m.d.comb += [
             tag.eq(total.side),
@@ -399,8 +295,8 @@ class Datapath(wiring.Component):
 
         constants = self.scale_file.o_read
         requantizer = self.requantizer
-        held = Signal(self.acc_side)
-        value = Signal(self.value_side)
+        held = Signal(self.layouts.acc_side)
+        value = Signal(self.layouts.value_side)
         m.d.comb += [
             held.eq(constants.payload.side),
             value.pixel.eq(held.pixel),
@@ -419,7 +315,7 @@ class Datapath(wiring.Component):
         ]
 
         result = requantizer.o.payload
-        done = Signal(self.value_side)
+        done = Signal(self.layouts.value_side)
         m.d.comb += [
             done.eq(result.side),
             self.o_conv.valid.eq(requantizer.o.valid),
@@ -434,13 +330,13 @@ class Datapath(wiring.Component):
     def _elaborate_activation(self, m):
         """u: lookup, SiLU, code."""
         beat = self.i_activation.payload
-        side = Signal(self.activation_side)
+        side = Signal(self.layouts.activation_side)
         m.d.comb += [side.u.eq(beat.u), side.wide.eq(beat.wide), side.end.eq(beat.end)]
         skid = self._enter(m, "activation", side, beat.start)
         found = skid.o.payload
-        fields = Signal(self.activation_side)
+        fields = Signal(self.layouts.activation_side)
         silu = self.silu_quantizer
-        end = Signal(self.path_end)
+        end = Signal(self.layouts.path_end)
         m.d.comb += [
             fields.eq(found.side),
             end.end.eq(fields.end),
@@ -460,13 +356,13 @@ class Datapath(wiring.Component):
     def _elaborate_edge(self, m):
         """x: lookup, requantizer, int8 or 12 bits."""
         beat = self.i_edge.payload
-        side = Signal(self.edge_side)
+        side = Signal(self.layouts.edge_side)
         m.d.comb += [side.x.eq(beat.x), side.wide.eq(beat.wide), side.end.eq(beat.end)]
         skid = self._enter(m, "edge", side, beat.start)
         found = skid.o.payload
-        fields = Signal(self.edge_side)
+        fields = Signal(self.layouts.edge_side)
         requantizer = self.edge_requantizer
-        end = Signal(self.path_end)
+        end = Signal(self.layouts.path_end)
         m.d.comb += [
             fields.eq(found.side),
             end.end.eq(fields.end),
@@ -489,7 +385,7 @@ class Datapath(wiring.Component):
     def _leave(self, m, path, result, codes):
         """Deliver a path's beats and release the bank at a tile's end."""
         output = getattr(self, f"o_{path}")
-        end = Signal(self.path_end, name=f"{path}_end")
+        end = Signal(self.layouts.path_end, name=f"{path}_end")
         m.d.comb += [
             end.eq(result.payload.side),
             output.valid.eq(result.valid),
