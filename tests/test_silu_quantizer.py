@@ -195,7 +195,7 @@ def artifact_constants():
                 key: artifact.tensors.get(f"{layer}.silu.{key}") for key in ("M0", "n0", "z", "k")
             }
             for group in range(artifact.groups):
-                one = [0 if table[key] is None else int(table[key][group]) for key in table]
+                one = [0 if row is None else int(row[group]) for row in table.values()]
                 sets.append((int(kind == "wide_silu"), *one[:3], one[3] or 1))
     columns = np.array(sorted(set(sets)), dtype=np.int64).T
     return dict(zip(("wide", "multiplier", "shift", "zero_point", "k"), columns, strict=True))
