@@ -37,7 +37,7 @@ demo: $(STAMP) ## the main job: quantize the embedded network, generate, prove
 test: $(STAMP) ## tests that a change must pass
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not long"
 
-test-long: $(STAMP) ## the slow ones: large arrays, many seeds, all planted faults
+test-long: $(STAMP) ## the slow ones: large arrays, the demo in small
 	$(BIN)/python -m pytest -n $(WORKERS) -m long
 
 lint: $(STAMP) ## ruff and mypy
