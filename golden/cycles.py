@@ -110,37 +110,6 @@ def stall_pattern(name: str, seed: int, cycles: int = _PATTERN_CYCLES) -> Bools:
     raise ValueError(f"stall pattern must be one of {', '.join(STALL_PATTERNS)}, got {name!r}")
 
 
-class RigidPipeline:
-    """``latency`` registers that advance together: ``i.ready = o.ready | ~o.valid``."""
-
-    def __init__(self, latency: int) -> None:
-        self.latency = latency
-        self.reset()
-
-    def reset(self) -> None:
-        """Empty every stage."""
-        self._stages: deque[int] = deque([BUBBLE] * self.latency, maxlen=self.latency)
-
-    @property
-    def offered(self) -> int:
-        """Beat at the output, -1 for a bubble."""
-        return self._stages[-1]
-
-    @property
-    def beats(self) -> int:
-        """Number of beats inside."""
-        return sum(beat >= 0 for beat in self._stages)
-
-    def ready(self, o_ready: bool) -> bool:
-        """Ready of the input, and the enable of every stage."""
-        return o_ready or self._stages[-1] < 0
-
-    def clock(self, accepted: int, o_ready: bool) -> None:
-        """Advance by one cycle; ``accepted`` is the beat that was transferred in, or -1."""
-        if self.ready(o_ready):
-            self._stages.appendleft(accepted)
-
-
 class LockstepPipeline:
     """``latency`` registers that move with their consumer: ``i.ready = o.ready``."""
 
@@ -157,10 +126,22 @@ class LockstepPipeline:
         """Beat at the output, -1 for a bubble."""
         return self._stages[-1]
 
+    def ready(self, o_ready: bool) -> bool:
+        """Ready of the input, and the enable of every stage."""
+        return o_ready
+
     def clock(self, accepted: int, o_ready: bool) -> None:
         """Advance by one cycle; ``accepted`` is the beat that was transferred in, or -1."""
-        if o_ready:
+        if self.ready(o_ready):
             self._stages.appendleft(accepted)
+
+
+class RigidPipeline(LockstepPipeline):
+    """``latency`` registers that advance together: ``i.ready = o.ready | ~o.valid``."""
+
+    def ready(self, o_ready: bool) -> bool:
+        """Ready of the input, and the enable of every stage."""
+        return o_ready or self._stages[-1] < 0
 
 
 class SkidBuffer:
