@@ -12,8 +12,8 @@ import numpy as np
 from cosim.stimulus import Parameters
 from cosim.tb_datapath import config_of, datapath_case
 from golden.calibration.artifact import Artifact
-from golden.calibration.capture import LayerCapture
-from golden.calibration.quantized_unet import QuantizedUNet
+from golden.integer.capture import LayerCapture
+from golden.integer.reference import ReferenceNetwork
 from golden.calibration.trajectories import run_float
 from golden.cycles import Case
 from golden.datapath import DatapathConfig
@@ -65,7 +65,7 @@ def capture_steps(
         )
     sampler = make_sampler(artifact.sampler, checkpoint.scheduler, artifact.steps)
     x = run_float(checkpoint.unet, sampler, seed, range(1)).x
-    unet = QuantizedUNet(artifact)
+    unet = ReferenceNetwork(artifact)
     captures: Captures = {}
     for done, step in enumerate(steps):
         captures[step] = {layer.name: layer for layer in unet.capture(step, x[step, 0])}

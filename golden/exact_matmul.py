@@ -1,28 +1,45 @@
-"""Integer convolution carried in float64, exact because every partial sum is below 2**53.
+"""Integer matrix products carried in float, exact because every partial sum is proven small.
 
-``acc[n, o, y, x] = sum_ckl weight[o, c, k, l] * operand[n, c, y*stride + k, x*stride + l]``
+``acc[n, y, x, o] = sum_klc weight[o, c, k, l] * operand[n, y*stride + k, x*stride + l, c]``
 
-The one module that may hold tensor integers in a float. A float64 sum of integers is exact in any
-order of summation while the sum of the magnitudes stays at or below 2**53, so neither the choice of
-the BLAS kernel nor the number of threads can change a bit. Patches are gathered (no arithmetic) and
-multiplied as one matrix product: algorithms that transform their input, such as Winograd, are never
-involved.
+The one module that may hold tensor integers in a float. A sum of integers is exact in any order of
+summation while the sum of the magnitudes stays at or below 2**24 in float32 and 2**53 in float64,
+so neither the choice of the BLAS kernel nor the number of threads can change a bit. Patches are
+gathered (no arithmetic) and multiplied as one matrix product: algorithms that transform their
+input, such as Winograd, are never involved.
 """
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from golden.numbers import Int64, as_int64
 
-__all__ = ["EXACT_LIMIT", "conv2d_exact", "matmul_exact"]
+__all__ = [
+    "EXACT_LIMIT",
+    "SINGLE_LIMIT",
+    "ConvWeight",
+    "conv2d",
+    "conv2d_exact",
+    "matmul",
+    "matmul_exact",
+    "patches",
+]
 
 EXACT_LIMIT = 1 << 53
+SINGLE_LIMIT = 1 << 24
 PATCH_ELEMENTS = 1 << 18
+PARTS_MAX = 4  # more float32 products than this cost more than one in float64
 
 
-def _bounded(left: Int64, right: Int64) -> tuple[torch.Tensor, torch.Tensor]:
+def _bounded(left: Int64, right: Int64) -> tuple[Tensor, Tensor]:
     """Both as float64 after proving the row sums of ``|left|`` times ``max|right|`` small."""
     reach = int(np.abs(right).max(initial=0))
     rows = np.abs(left).sum(axis=-1, dtype=np.int64)
@@ -67,10 +84,130 @@ def conv2d_exact(
     for first in range(0, n, batch):
         part = values[first : first + batch]
         if kh == kw == 1 and stride == 1:
-            patches = part.flatten(2)
+            columns = part.flatten(2)
         else:
-            patches = functional.unfold(part, (kh, kw), stride=stride)
+            columns = functional.unfold(part, (kh, kw), stride=stride)
         # (Cout, K) @ (N, K, Ho*Wo) -> (N, Cout, Ho*Wo)
-        result[first : first + batch] = torch.matmul(rows, patches).numpy()
+        result[first : first + batch] = torch.matmul(rows, columns).numpy()
     # (N, Cout, Ho*Wo) -> (N, Cout, Ho, Wo)
     return result.reshape(n, outputs, ho, wo)
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """No TF32 and no bf16 splitting inside: both would round the operands."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@dataclass(frozen=True)
+class ConvWeight:
+    """Weights of one conv, cut into products that are exact in their float type.
+
+    ``parts``: (first, last) rows of K = kh*kw*Cin and the (rows, Cout) float matrix; all float32
+    where at most ``PARTS_MAX`` of them keep ``sum |w| * max|operand|`` at 2**24, else one in
+    float64.
+    """
+
+    kernel: int
+    stride: int
+    padding: tuple[int, int, int, int]
+    parts: tuple[tuple[int, int, Tensor], ...]
+
+    @classmethod
+    def prepare(
+        cls,
+        weight: npt.NDArray[np.int8],
+        segments: Sequence[int],
+        reaches: Sequence[int],
+        stride: int,
+        padding: tuple[int, int, int, int],
+        device: torch.device,
+    ) -> "ConvWeight":
+        """Cut ``weight`` (Cout, Cin, k, k) for operands of at most ``reaches`` a segment.
+
+        ``segments``: channels of each concatenated part. ``OverflowError`` if 2**53 does not hold.
+        """
+        outputs, _, kernel, _ = weight.shape
+        # (Cout, Cin, kh, kw) -> (kh*kw*Cin, Cout)
+        matrix = weight.astype(np.int64).transpose(2, 3, 1, 0).reshape(-1, outputs)
+        reach = np.tile(np.repeat(np.array(reaches, dtype=np.int64), segments), kernel * kernel)
+        bound = np.abs(matrix) * reach[:, None]
+        if int(bound.sum(axis=0).max()) > EXACT_LIMIT:
+            raise OverflowError(f"partial sums pass 2**53: {int(bound.sum(axis=0).max())}")
+        cuts = [0]
+        total = np.zeros(outputs, dtype=np.int64)
+        for row in range(len(matrix)):
+            total = total + bound[row]
+            if total.max() > SINGLE_LIMIT:
+                cuts.append(row)
+                total = bound[row]
+        cuts.append(len(matrix))
+        kind = torch.float32
+        if len(cuts) - 1 > PARTS_MAX:
+            cuts, kind = [0, len(matrix)], torch.float64
+        whole = torch.from_numpy(matrix).to(device, kind)
+        parts = tuple((a, b, whole[a:b]) for a, b in pairwise(cuts))
+        return cls(kernel, stride, padding, parts)
+
+
+def patches(operand: Tensor, kernel: int, stride: int, kind: torch.dtype) -> Tensor:
+    """Gather the windows of an already padded (N, H, W, C): (N*Ho*Wo, kernel*kernel*C)."""
+    n, height, width, channels = operand.shape
+    ho, wo = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+    a, b, c, d = operand.stride()
+    shape = (n, ho, wo, kernel, kernel, channels)
+    windows = operand.as_strided(shape, (a, b * stride, c * stride, b, c, d))
+    return windows.to(kind, memory_format=torch.contiguous_format).reshape(n * ho * wo, -1)
+
+
+def _product(columns: Tensor, weight: ConvWeight) -> Tensor:
+    result: Tensor | None = None
+    for first, last, matrix in weight.parts:
+        kind = torch.int32 if matrix.dtype == torch.float32 else torch.int64
+        part = torch.mm(columns[:, first:last], matrix).to(kind)
+        result = part if result is None else result.add_(part)
+    assert result is not None
+    return result
+
+
+def conv2d(operand: Tensor, weight: ConvWeight) -> Tensor:
+    """Cross-correlation of integers (N, H, W, Cin) int16 -> (N, Ho, Wo, Cout) int32 or int64.
+
+    Operands must keep to the reaches that ``weight`` was prepared for.
+    """
+    if any(weight.padding):
+        left, right, top, bottom = weight.padding
+        operand = functional.pad(operand, (0, 0, left, right, top, bottom))
+    operand = operand.contiguous()
+    n, height, width, channels = operand.shape
+    kernel, stride = weight.kernel, weight.stride
+    ho, wo = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+    kind = weight.parts[0][2].dtype
+    outputs = weight.parts[0][2].shape[1]
+    batch = n
+    if operand.device.type == "cpu":  # patches that stay in the cache
+        batch = max(1, PATCH_ELEMENTS // (kernel * kernel * channels * ho * wo))
+    with _full_precision():
+        blocks = [
+            _product(patches(operand[i : i + batch], kernel, stride, kind), weight)
+            for i in range(0, n, batch)
+        ]
+    joined = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+    return joined.view(n, ho, wo, outputs)
+
+
+def matmul(left: Tensor, right: Tensor, bound: int) -> Tensor:
+    """``left @ right`` of integers as int64, exact for |partial sums| <= ``bound``.
+
+    float32 up to 2**24, float64 up to 2**53, else ``OverflowError``.
+    """
+    if bound > EXACT_LIMIT:
+        raise OverflowError(f"partial sums must be at most 2**53, the bound is {bound}")
+    kind = torch.float32 if bound <= SINGLE_LIMIT else torch.float64
+    with _full_precision():
+        return torch.matmul(left.to(kind), right.to(kind)).to(torch.int64)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from golden.calibration.capture import LayerCapture, LayerConstants
 from golden.datapath import DatapathConfig
+from golden.integer.capture import LayerCapture, LayerConstants
 from golden.numbers import Int64, as_int64
 from golden.operand import CODE_BITS, OperandMode
 from golden.scale_tables import TableSet

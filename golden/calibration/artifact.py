@@ -15,10 +15,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from golden.calibration.artifact_checks import check_layer, check_table, overflow_bounds
+from golden.calibration.artifact_checks import (
+    check_layer,
+    check_norm,
+    check_sampler,
+    check_table,
+    overflow_bounds,
+)
 from golden.calibration.artifact_file import canonical_json, pack, unpack
 from golden.calibration.groups import group_of
-from golden.calibration.topology import LayerSpec, attentions, edge_kind, layers, norms
+from golden.calibration.topology import (
+    LayerSpec,
+    attentions,
+    edge_kind,
+    layers,
+    norm_sizes,
+    norms,
+)
 from golden.errors import UserError
 from golden.files import atomic_write
 from golden.network.config import UNetConfig
@@ -37,7 +50,7 @@ class Artifact:
     ``tensors``: by name, ``<layer>.weight`` int8 (Cout, Cin, kh, kw), ``<layer>.M`` uint16 and
     ``.n`` uint8 (G, Cout), ``<layer>.b`` int16 (T, Cout), ``<layer>.silu.M0`` uint16, ``.n0``,
     ``.z``, ``.k`` uint8 (G,), ``<layer>.edge.M`` uint16, ``.n``, ``.k`` uint8 (G, segments),
-    ``<norm>.gamma``, ``.beta`` int16 (C,), ``<attention>.logit.M``, ``.value.M`` uint16, ``.n``
+    ``<norm>.gamma``, ``.beta`` int16 (C,), ``.E`` int64 (1,), ``<attention>.logit.M``, ``.value.M`` uint16, ``.n``
     uint8 (G,). ``wide``: layers whose edge has 12 bits. ``provenance``: JSON that is kept, not
     interpreted: scheduler, seeds, hash of the reference noise, figures.
 
@@ -71,6 +84,9 @@ class Artifact:
             check_table(name, self.tensors[name], *expected[name])
         for spec in self.layers.values():
             check_layer(spec, self.kind(spec.name), self.tensors)
+        for name, elements in self.norms.items():
+            check_norm(name, elements, self.tensors)
+        check_sampler(self.tensors)
 
     def _check_boundaries(self) -> None:
         if self.steps < 1:
@@ -102,16 +118,28 @@ class Artifact:
                 expected[f"{name}.edge.k"] = ("uint8", (g, parts))
         for name, channels in norms(self.layers).items():
             expected |= {f"{name}.{key}": ("int16", (channels,)) for key in ("gamma", "beta")}
+            expected[f"{name}.E"] = ("int64", (1,))
         for name in attentions(self.layers):
             for part in ("logit", "value"):
                 expected[f"{name}.{part}.M"] = ("uint16", (g,))
                 expected[f"{name}.{part}.n"] = ("uint8", (g,))
+        expected["sampler.coefficients"] = ("int32", (t, 6))
+        expected["sampler.reach"] = ("int32", (1,))
         return expected
 
     @cached_property
     def layers(self) -> dict[str, LayerSpec]:
         """Every conv of the network in execution order."""
         return layers(self.config)
+
+    @cached_property
+    def norms(self) -> dict[str, int]:
+        """Elements of one group of every GroupNorm by module path."""
+        sizes = norm_sizes(self.config)
+        return {
+            name: channels // self.config.norm_num_groups * sizes[name][0] * sizes[name][1]
+            for name, channels in norms(self.layers).items()
+        }
 
     @property
     def groups(self) -> int:

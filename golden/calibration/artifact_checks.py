@@ -19,8 +19,9 @@ from golden.calibration.overflow import (
 )
 from golden.calibration.topology import LayerSpec
 from golden.errors import UserError
+from golden.group_norm import ELEMENTS_MAX, U_FRACTION, least_shift
 
-__all__ = ["check_layer", "check_table", "overflow_bounds"]
+__all__ = ["check_layer", "check_norm", "check_sampler", "check_table", "overflow_bounds"]
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 RANGES = {
@@ -30,8 +31,11 @@ RANGES = {
     "silu.z": (0, 112),
     "silu.k": (1, 4),
     "edge.k": (0, 4),
+    "sampler.reach": (1, 32767),
 }
 MULTIPLIER_MIN = 1 << 15
+E_MAX = (1 << 62) - 1
+COEFFICIENT_MAX = (1 << 31) - 1
 
 
 def check_table(name: str, table: npt.NDArray[Any], dtype: str, shape: tuple[int, ...]) -> None:
@@ -96,3 +100,31 @@ def check_layer(spec: LayerSpec, kind: str, tensors: Tensors) -> None:
         faults = overflow_faults(bounds, [int(m) for m in tensors[f"{name}.M"][g]])
         if faults:
             raise UserError(f"layer {name}, timestep group {g}: {faults[0]}")
+
+
+def check_norm(name: str, elements: int, tensors: Tensors) -> None:
+    """What keeps one GroupNorm inside 64 bits; ``elements``: of one group."""
+    if elements > ELEMENTS_MAX:
+        raise UserError(f"norm {name}: {elements} elements in a group; allowed: {ELEMENTS_MAX}")
+    E = int(tensors[f"{name}.E"][0])
+    if not 1 <= E <= E_MAX:
+        raise UserError(f"tensor {name}.E: {E}; allowed: 1..{E_MAX}")
+    shift = least_shift(elements, E, tensors[f"{name}.gamma"])
+    if shift < U_FRACTION:
+        raise UserError(
+            f"norm {name}: F may fall to {shift}, {U_FRACTION} is allowed: "
+            "norm_eps is too small, or gamma too large, for the stream's fraction bits"
+        )
+
+
+def check_sampler(tensors: Tensors) -> None:
+    """The sums of a sampler step stay inside 64 bits for any int32 table; x0 needs a reach."""
+    table = tensors["sampler.coefficients"].astype(np.int64)
+    # p and q of a step that clips: x0 before the clip is |p*x + q*eps| < 2**48
+    if (np.abs(table) > COEFFICIENT_MAX).any():
+        step, column = (int(i) for i in np.argwhere(np.abs(table) > COEFFICIENT_MAX)[0])
+        value = int(table[step, column])
+        raise UserError(
+            f"tensor sampler.coefficients: {value} at {[step, column]}; "
+            f"allowed: +-{COEFFICIENT_MAX}"
+        )

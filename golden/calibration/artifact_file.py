@@ -6,7 +6,7 @@ changed byte anywhere, the header's padding included, is found.
 
 File: 8 bytes little-endian header length, header JSON padded with spaces to a multiple of 8, data.
 The header's ``__metadata__`` has one key, ``stepscale``:
-``{"format": 1, "metadata": {...}, "sha256": hash of the metadata's canonical JSON}``.
+``{"format": 2, "metadata": {...}, "sha256": hash of the metadata's canonical JSON}``.
 """
 
 import hashlib
@@ -23,10 +23,11 @@ from golden.errors import UserError
 
 __all__ = ["FORMAT", "canonical_json", "pack", "tensor_sha256", "unpack"]
 
-FORMAT = 1
+FORMAT = 2
 KEY = "stepscale"
 Tensors = Mapping[str, npt.NDArray[Any]]
-DTYPES = {"int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16"}
+DTYPES = {"int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16",
+          "int32": "I32", "int64": "I64"}  # fmt: skip
 
 
 def canonical_json(value: Any) -> str:

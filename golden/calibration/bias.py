@@ -1,12 +1,12 @@
-"""Bias tables: ``b[i, oc] = round((bias + time[i]) / lsb + correction[group(i), oc])``.
+"""Bias tables: ``b[i, oc] = round((bias + time[i]) / lsb + correction[i, oc])``.
 
 Rounded weights and coded activations shift the mean of every conv's output. The correction of a
-channel in a group is ``mean(float conv - bias) / lsb - mean(rsh(acc * M, n))``, over images, pixels
-and steps of the group, both on the same x_t. Layers are corrected in execution order within one
-run: each is measured on inputs that its predecessors, already corrected, have produced.
+channel at a step is ``mean(float conv - bias) / lsb - mean(acc * M * 2**-n)``, over images and
+pixels, both on the same x_t. Layers are corrected in execution order within one run: each is
+measured on inputs that its predecessors, already corrected, have produced.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,17 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from golden.calibration.artifact import Artifact
-from golden.calibration.quantized_unet import QuantizedUNet
 from golden.calibration.topology import LayerSpec, layers
-from golden.calibration.trajectories import X_FRACTION, Statistics
+from golden.calibration.trajectories import X_FRACTION
 from golden.errors import UserError
+from golden.integer.network import IntegerNetwork
 from golden.network.unet import UNet
-from golden.numbers import Int64
 
 __all__ = ["base_biases", "corrections", "round_biases"]
 
 Float64 = npt.NDArray[np.float64]
-SAMPLES_PER_GROUP = 64
 
 
 def base_biases(
@@ -50,15 +48,15 @@ def base_biases(
 
 
 def round_biases(
-    base: dict[str, Float64], correction: dict[str, Float64], group_of_step: list[int]
+    base: dict[str, Float64], correction: dict[str, Float64]
 ) -> dict[str, npt.NDArray[Any]]:
     """The tables ``<layer>.b`` int16 (T, Cout); ``UserError`` if one does not fit.
 
-    ``correction``: (G, Cout) by layer, in output LSBs.
+    ``correction``: (T, Cout) by layer, in output LSBs.
     """
     tables = {}
     for name, values in base.items():
-        rounded = np.floor(values + correction[name][group_of_step] + 0.5)
+        rounded = np.floor(values + correction[name] + 0.5)
         if np.abs(rounded).max() > 32767:
             raise UserError(f"layer {name}: a bias of {np.abs(rounded).max():.0f} LSBs, over int16")
         tables[f"{name}.b"] = rounded.astype(np.int16)
@@ -89,41 +87,56 @@ def _output_means(unet: UNet) -> Iterator[dict[str, Float64]]:
             handle.remove()
 
 
-def _samples(span: tuple[int, int], images: int) -> tuple[Int64, Int64]:
-    """Steps and images to measure a group on: at most SAMPLES_PER_GROUP pairs, spread evenly."""
-    length = span[1] - span[0]
-    count = min(SAMPLES_PER_GROUP, length * images)
-    index = np.arange(count) * (length * images) // count
-    return span[0] + index // images, index % images
+class _Corrector:
+    """Gives every layer the bias that makes its mean the float network's, and remembers it."""
+
+    def __init__(
+        self, artifact: Artifact, base: dict[str, Float64], means: dict[str, Float64], step: int
+    ) -> None:
+        self.tensors, self.group = artifact.tensors, artifact.group(step)
+        self.base, self.means, self.step = base, means, step
+        self.found: dict[str, Float64] = {}
+
+    def operand(self, spec: LayerSpec, operand: Tensor) -> None:
+        """Not used."""
+
+    def bias(self, spec: LayerSpec, acc: Tensor, steps: Tensor) -> Tensor:
+        """Measure the layer and return its b, (1, Cout) int64."""
+        multiplier, shift = (self.tensors[f"{spec.name}.{key}"][self.group] for key in "Mn")
+        mean = acc.to(torch.float64).mean(dim=(0, 1, 2)).cpu().numpy()
+        rescaled = np.ldexp(mean * multiplier, -shift.astype(np.int64))
+        self.found[spec.name] = self.means[spec.name] - rescaled
+        biased = np.floor(self.base[spec.name][self.step] + self.found[spec.name] + 0.5)
+        table = np.clip(biased, -32768, 32767).astype(np.int64)
+        return torch.from_numpy(table)[None].to(acc.device)
 
 
 def corrections(
     unet: UNet,
     artifact: Artifact,
-    statistics: Statistics,
+    x: npt.NDArray[np.int16],
     base: dict[str, Float64],
     output_steps: dict[str, Float64],
     timesteps: list[int],
-    group: int,
+    progress: Callable[[float], None] | None = None,
 ) -> dict[str, Float64]:
-    """Correction of every layer in one group, (Cout,) float64 in output LSBs.
+    """Correction of every layer at every step, (T, Cout) float64 in output LSBs.
 
-    ``artifact`` gives every table but the biases.
+    ``artifact`` gives every table but the biases; ``x`` (T, N, C, H, W) int16: x_t to measure on;
+    ``base``: of ``base_biases``; ``output_steps``: by layer, (G,) real value of one output LSB.
     """
-    edges = (0, *artifact.boundaries, artifact.steps)
-    x_all = statistics.trajectories.x
-    steps, images = _samples((edges[group], edges[group + 1]), x_all.shape[1])
-    x = x_all[steps, images]
-    with torch.no_grad(), _output_means(unet) as means:
-        real = torch.from_numpy(x.astype(np.float32) / np.float32(1 << X_FRACTION))
-        unet(real, torch.tensor([timesteps[i] for i in steps], dtype=torch.int64))
-    found: dict[str, Float64] = {}
-
-    def hook(spec: LayerSpec, rescaled: Int64, steps: Int64) -> Int64:
-        target = means[spec.name] / output_steps[spec.name][group]
-        found[spec.name] = target - rescaled.mean(axis=(0, 2, 3))
-        biased = np.floor(base[spec.name][steps] + found[spec.name] + 0.5).astype(np.int64)
-        return np.clip(biased, -32768, 32767)
-
-    QuantizedUNet(artifact)(x, steps, bias_hook=hook)
-    return found
+    network = IntegerNetwork(artifact)
+    rows: dict[str, list[Float64]] = {name: [] for name in artifact.layers}
+    for step, images in enumerate(x):
+        group = artifact.group(step)
+        with torch.no_grad(), _output_means(unet) as means:
+            real = torch.from_numpy(images.astype(np.float32) / np.float32(1 << X_FRACTION))
+            unet(real, torch.full((len(images),), timesteps[step]))
+        targets = {name: mean / output_steps[name][group] for name, mean in means.items()}
+        corrector = _Corrector(artifact, base, targets, step)
+        network.eps(torch.from_numpy(images), step, corrector)
+        for name, row in corrector.found.items():
+            rows[name].append(row)
+        if progress is not None:
+            progress((step + 1) / len(x))
+    return {name: np.stack(values) for name, values in rows.items()}

@@ -20,12 +20,12 @@ from golden.calibration.groups import (
     uniform_boundaries,
 )
 from golden.calibration.quality import eps_sqnr, group_summary
-from golden.calibration.quantized_unet import QuantizedUNet
 from golden.calibration.ranges import total_cost
-from golden.calibration.tables import build_tables, stream_fraction
+from golden.calibration.tables import build_tables, sampler_tables, stream_fraction
 from golden.calibration.topology import WIDE_DEFAULT, edge_kind, layers
 from golden.calibration.trajectories import Trajectories, collect, run_float
 from golden.errors import UserError
+from golden.integer.network import IntegerNetwork
 from golden.network.checkpoint import Checkpoint
 from golden.network.samplers import START, make_sampler, noise_q12
 
@@ -101,7 +101,7 @@ def calibrate(
         boundaries=partition.boundaries,
         stream_fraction=fraction,
         wide=tuple(name for name in specs if name in wide),
-        tensors={**tables.tensors, **empty},
+        tensors={**tables.tensors, **empty, **sampler_tables(schedule)},
         provenance={
             "scheduler": checkpoint.scheduler.to_dict(),
             "timesteps": list(schedule.timesteps),
@@ -113,18 +113,16 @@ def calibrate(
             },
         },
     )
-    correct = stage("bias correction")
-    measured = []
-    for g in range(groups):
-        measured.append(
-            corrections(
-                unet, artifact, statistics, base, tables.output_steps, schedule.timesteps, g
-            )
-        )
-        correct((g + 1) / groups)
-    correction = {name: np.stack([found[name] for found in measured]) for name in specs}
-    biases = round_biases(base, correction, group)
-    artifact = artifact.replace(tensors={**tables.tensors, **biases})
+    correction = corrections(
+        unet,
+        artifact,
+        statistics.trajectories.x,
+        base,
+        tables.output_steps,
+        schedule.timesteps,
+        stage("bias correction"),
+    )
+    artifact = artifact.replace(tensors={**artifact.tensors, **round_biases(base, correction)})
     figures: dict[str, Any] = {
         "group_error": partition.error,
         "group_error_uniform": partition_error(cost, uniform),
@@ -145,7 +143,7 @@ def _quality(
     spans: list[tuple[int, int]],
     progress: Callable[[float], None],
 ) -> dict[str, Any]:
-    decibels = eps_sqnr(QuantizedUNet(artifact), reference, progress)
+    decibels = eps_sqnr(IntegerNetwork(artifact), reference, progress)
     return {
         "eps_sqnr_db": [round(float(value), 3) for value in decibels],
         "eps_sqnr_db_mean": round(float(decibels.mean()), 3),

@@ -1,4 +1,4 @@
-"""Teacher-forced eps-SQNR: the quantized network against the float one on the float trajectory.
+"""Teacher-forced eps-SQNR: the integer network against the float one on the float trajectory.
 
 Of a step, ``10 log10(sum eps**2 / sum (eps - eps')**2)`` over all images.
 """
@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from golden.calibration.quantized_unet import QuantizedUNet
 from golden.calibration.trajectories import Trajectories
+from golden.integer.network import IntegerNetwork
 
 __all__ = ["eps_sqnr", "group_summary"]
 
@@ -19,7 +20,7 @@ Float64 = npt.NDArray[np.float64]
 
 
 def eps_sqnr(
-    network: QuantizedUNet,
+    network: IntegerNetwork,
     trajectories: Trajectories,
     progress: Callable[[float], None] | None = None,
 ) -> Float64:
@@ -30,7 +31,8 @@ def eps_sqnr(
         noise = 0.0
         for first in range(0, x.shape[1], BATCH):
             rows = slice(first, first + BATCH)
-            quantized = network(x[step, rows], step).astype(np.float64) / (1 << EPS_FRACTION)
+            codes = network.eps(torch.from_numpy(x[step, rows]).to(network.device), step)
+            quantized = codes.cpu().numpy().astype(np.float64) / (1 << EPS_FRACTION)
             noise += float(np.square(eps[step, rows] - quantized).sum())
         signal = float(np.square(eps[step].astype(np.float64)).sum())
         result[step] = 10 * np.log10(signal / max(noise, 1e-30))

@@ -14,13 +14,24 @@ import torch
 
 from golden.calibration.ranges import head_scale, norm_scale, segment_scale, silu_scale
 from golden.calibration.region import RegionParameters
-from golden.calibration.topology import LayerSpec, attentions, edge_kind, layers, norms
+from golden.calibration.topology import (
+    LayerSpec,
+    attentions,
+    edge_kind,
+    layers,
+    norm_sizes,
+    norms,
+)
 from golden.calibration.trajectories import X_FRACTION, Statistics
 from golden.errors import UserError
+from golden.group_norm import epsilon_constant
+from golden.network.samplers import Sampler
 from golden.network.unet import UNet
 from golden.numbers import encode_multiplier
+from golden.sampler import coefficient_table
 
-__all__ = ["EPS_FRACTION", "Tables", "build_tables", "quantize_weight", "stream_fraction"]
+__all__ = ["EPS_FRACTION", "Tables", "build_tables", "quantize_weight",
+           "sampler_tables", "stream_fraction"]  # fmt: skip
 
 Float64 = npt.NDArray[np.float64]
 Spans = list[tuple[int, int]]
@@ -144,6 +155,10 @@ def build_tables(
             if np.abs(scaled).max() > 32767:
                 raise UserError(f"norm {name}: {key} is outside -16..16, the range of Q4.11")
             tensors[f"{name}.{key}"] = scaled.astype(np.int16)
+        elements = norms(specs)[name] // unet.config.norm_num_groups
+        elements *= math.prod(norm_sizes(unet.config)[name])
+        E = epsilon_constant(elements, unet.config.norm_eps, fraction)
+        tensors[f"{name}.E"] = np.array([E], dtype=np.int64)
     for name in attentions(specs):
         depth = specs[f"{name}.to_q"].out_channels // unet.config.heads(
             specs[f"{name}.to_q"].out_channels
@@ -156,3 +171,12 @@ def build_tables(
             pair = _encode(real, f"attention {name}")
             tensors[f"{name}.{part}.M"], tensors[f"{name}.{part}.n"] = pair
     return Tables(tensors, outputs)
+
+
+def sampler_tables(sampler: Sampler) -> dict[str, npt.NDArray[Any]]:
+    """``sampler.coefficients`` int32 (T, 6) Q12.20 and ``sampler.reach`` int32 (1,) Q3.12."""
+    reach = sampler.scheduler.clip_sample_range if sampler.scheduler.clip_sample else 7.0
+    return {
+        "sampler.coefficients": coefficient_table(sampler),
+        "sampler.reach": np.array([round(reach * (1 << X_FRACTION))], dtype=np.int32),
+    }

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from golden.errors import UserError
 from golden.network.config import UNetConfig
 
-__all__ = ["EDGE_KINDS", "WIDE_DEFAULT", "LayerSpec", "attentions", "edge_kind", "layers", "norms"]
+__all__ = ["EDGE_KINDS", "WIDE_DEFAULT", "LayerSpec", "attentions", "edge_kind", "layers",
+           "norm_sizes", "norms"]  # fmt: skip
 
 EDGE_KINDS = ("region", "wide_silu", "int8_stream", "wide_stream", "int8_norm", "int8_attention")
 WIDE_DEFAULT = ("conv_in", "conv_out")
@@ -166,3 +167,20 @@ def edge_kind(spec: LayerSpec, wide: Collection[str]) -> str:
             )
         return broad[spec.source]
     return narrow.get(spec.source, "int8_attention")
+
+
+def norm_sizes(config: UNetConfig) -> dict[str, tuple[int, int]]:
+    """Height and width of what every GroupNorm sees, by module path."""
+    last = len(config.block_out_channels) - 1
+    height, width = config.sample_size
+    sizes = {}
+    for name in norms(layers(config)):
+        level = 0  # conv_norm_out
+        if name.startswith("down_blocks."):
+            level = int(name.split(".")[1])
+        elif name.startswith("mid_block."):
+            level = last
+        elif name.startswith("up_blocks."):
+            level = last - int(name.split(".")[1])
+        sizes[name] = (height >> level, width >> level)
+    return sizes

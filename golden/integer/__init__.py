@@ -1,0 +1,1 @@
+"""The integer UNet: from integer noise to integer image."""

@@ -1,0 +1,287 @@
+"""The integer UNet at full speed: batches on a CPU or a CUDA device, the same bytes on both.
+
+``eps = IntegerNetwork(artifact).eps(x, step)``: everything between int16 x_t and int16 eps is an
+integer tensor, from the tables of the artifact alone. ``golden.integer.reference`` is the same
+network written with the blocks' plain functions; the two agree bit for bit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from golden.calibration.artifact import Artifact
+from golden.calibration.overflow import WIDE_REACH, int8_reach, region_reach
+from golden.calibration.region import (
+    RegionParameters,
+    WideParameters,
+    region_operands,
+    silu_values,
+    wide_operands,
+)
+from golden.calibration.topology import LayerSpec
+from golden.exact_matmul import ConvWeight, conv2d
+from golden.integer import operations
+from golden.network.samplers import START, noise_q12
+from golden.sampler import image_byte
+
+__all__ = ["IntegerNetwork", "Observer"]
+
+Progress = Callable[[float], None]
+
+
+class Observer(Protocol):
+    """Sees every conv of a pass; used by calibration."""
+
+    def operand(self, spec: LayerSpec, operand: Tensor) -> None:
+        """Called with what the array multiplies, (N, H, W, Cin) int16."""
+
+    def bias(self, spec: LayerSpec, acc: Tensor, steps: Tensor) -> Tensor | None:
+        """Called with acc (N, Ho, Wo, Cout); may return b (N, Cout) int64 to use instead."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Constants of one conv on the device; lists have one entry a group."""
+
+    spec: LayerSpec
+    kind: str
+    weight: ConvWeight
+    operands: list[Tensor]  # silu edges: operand of every u, (4096,) int16
+    edge: list[tuple[Tensor, Tensor, Tensor | None]]  # M, n, k: scalars or (Cin,)
+    multiplier: list[Tensor]
+    shift: list[Tensor]
+    constant: Tensor  # half(n) + b * 2**n of every step, (T, Cout)
+    rounding: list[Tensor]  # half(n)
+
+
+class IntegerNetwork:
+    """The network of an artifact on one device. Same integers whatever device and batch."""
+
+    def __init__(self, artifact: Artifact, device: torch.device | str = "cpu") -> None:
+        self.artifact = artifact
+        self.device = torch.device(device)
+        self._seeds, self._exponentials = operations.tables(self.device)
+        self._layers = {name: self._prepare(spec) for name, spec in artifact.layers.items()}
+        self._norms = {
+            name: tuple(
+                self._tensor(artifact.tensors[f"{name}.{key}"]) for key in ("gamma", "beta")
+            )
+            for name in artifact.norms
+        }
+        self._coefficients = [
+            tuple(int(v) for v in row) for row in artifact.tensors["sampler.coefficients"]
+        ]
+
+    def _tensor(self, values: npt.ArrayLike) -> Tensor:
+        return torch.from_numpy(np.array(values, dtype=np.int64)).to(self.device)
+
+    def _prepare(self, spec: LayerSpec) -> _Layer:
+        tensors, name = self.artifact.tensors, spec.name
+        kind = self.artifact.kind(name)
+        groups = range(self.artifact.groups)
+        operands: list[Tensor] = []
+        edges: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        reaches = [0] * len(spec.segments)
+        for g in groups:
+            if kind in {"region", "wide_silu"}:
+                keys = ("M0", "n0", "z", "k") if kind == "region" else ("M0", "n0")
+                entry = [int(tensors[f"{name}.silu.{key}"][g]) for key in keys]
+                if kind == "region":
+                    table = region_operands(RegionParameters(*entry), silu_values())
+                    found = [region_reach(entry[2], entry[3])]
+                else:
+                    table = wide_operands(WideParameters(*entry), silu_values())
+                    found = [WIDE_REACH]
+                operands.append(torch.from_numpy(table.astype(np.int16)).to(self.device))
+            elif kind == "int8_attention":
+                found = [int8_reach(0)]
+            else:
+                rows = [tensors[f"{name}.edge.{key}"][g].astype(np.int64) for key in "Mnk"]
+                if len(spec.segments) == 1:
+                    # one element, not a scalar: a scalar would not widen int16
+                    values = [self._tensor(row[:1]) for row in rows]
+                else:
+                    values = [self._tensor(np.repeat(row, spec.segments)) for row in rows]
+                edges.append((values[0], values[1], values[2] if rows[2].any() else None))
+                wide = kind == "wide_stream"
+                found = [WIDE_REACH if wide else int8_reach(int(k)) for k in rows[2]]
+            reaches = [max(pair) for pair in zip(reaches, found, strict=True)]
+        shift = tensors[f"{name}.n"].astype(np.int64)
+        group = [self.artifact.group(i) for i in range(self.artifact.steps)]
+        rounding = (np.int64(1) << shift) >> 1
+        constant = rounding[group] + (tensors[f"{name}.b"].astype(np.int64) << shift[group])
+        return _Layer(
+            spec=spec,
+            kind=kind,
+            weight=ConvWeight.prepare(
+                tensors[f"{name}.weight"],
+                spec.segments,
+                reaches,
+                spec.stride,
+                spec.padding,
+                self.device,
+            ),
+            operands=operands,
+            edge=edges,
+            multiplier=[self._tensor(tensors[f"{name}.M"][g]) for g in groups],
+            shift=[self._tensor(row) for row in shift],
+            constant=self._tensor(constant),
+            rounding=[self._tensor(row) for row in rounding],
+        )
+
+    def eps(self, x_t: Tensor, steps: int | Tensor, observer: Observer | None = None) -> Tensor:
+        """Predict eps (N, C, H, W) int16 Q3.12 of ``x_t``, the same shape, int16 Q3.12.
+
+        ``steps``: one sampler step, or (N,) int64 steps of one timestep group.
+        """
+        return _Pass(self, len(x_t), steps, observer).network(x_t)
+
+    def start(self, seed: int, images: range) -> Tensor:
+        """The noise that trajectories start from, (N, C, H, W) int16."""
+        return self._noise(seed, images, START)
+
+    def _noise(self, seed: int, images: range, step: int) -> Tensor:
+        config = self.artifact.config
+        shape = (config.in_channels, *config.sample_size)
+        codes = np.stack([noise_q12(seed, image, step, shape) for image in images])
+        return torch.from_numpy(codes).to(self.device)
+
+    def step(self, x: Tensor, step: int, seed: int, images: range) -> Tensor:
+        """One sampler step, x to x', both (N, C, H, W) int16 Q3.12."""
+        coefficients = self._coefficients[step]
+        noise = self._noise(seed, images, step) if coefficients[5] else None
+        reach = int(self.artifact.tensors["sampler.reach"][0])
+        return operations.sampler_step(x, self.eps(x, step), coefficients, reach, noise)
+
+    def sample(
+        self, seed: int, images: range, progress: Progress | None = None
+    ) -> npt.NDArray[np.int16]:
+        """Denoise ``images`` of ``seed`` from their own noise: x0 (N, C, H, W) int16 Q3.12."""
+        x = self.start(seed, images)
+        for step in range(self.artifact.steps):
+            x = self.step(x, step, seed, images)
+            if progress is not None:
+                progress((step + 1) / self.artifact.steps)
+        return x.cpu().numpy()
+
+    def images(self, seed: int, images: range) -> npt.NDArray[np.uint8]:
+        """``sample`` as bytes, (N, C, H, W) uint8."""
+        return image_byte(self.sample(seed, images))
+
+
+class _Pass:
+    """One evaluation; tensors are (N, H, W, C)."""
+
+    def __init__(
+        self, net: IntegerNetwork, count: int, steps: int | Tensor, observer: Observer | None
+    ) -> None:
+        self.net, self.artifact, self.observer = net, net.artifact, observer
+        if isinstance(steps, int):
+            self.group = self.artifact.group(steps)
+            self.steps = torch.tensor([steps], device=net.device)
+        else:
+            groups = {self.artifact.group(int(step)) for step in steps.unique()}
+            if len(groups) != 1:
+                raise ValueError("steps of one call must belong to one timestep group")
+            self.group = groups.pop()
+            self.steps = steps.to(net.device)
+
+    def operand(self, layer: _Layer, source: Tensor) -> Tensor:
+        """What the array multiplies, int16."""
+        if layer.kind == "int8_attention":
+            return source.to(torch.int16)
+        if layer.operands:
+            flat = torch.index_select(layer.operands[self.group], 0, source.reshape(-1))
+            return flat.view(source.shape)
+        bits = 12 if layer.kind == "wide_stream" else 8
+        return operations.edge(source, *layer.edge[self.group], bits)
+
+    def conv(self, name: str, source: Tensor) -> Tensor:
+        """Run one layer; ``source``: u index, stream, x_t or attention output."""
+        layer, g = self.net._layers[name], self.group
+        operand = self.operand(layer, source)
+        if layer.spec.upsample:
+            operand = operations.upsample(operand)
+        if self.observer is not None:
+            self.observer.operand(layer.spec, operand)
+        acc = conv2d(operand, layer.weight)
+        constant = layer.constant[self.steps]
+        if self.observer is not None:
+            bias = self.observer.bias(layer.spec, acc, self.steps)
+            if bias is not None:
+                constant = layer.rounding[g] + (bias << layer.shift[g])
+        return operations.requantize(
+            acc,
+            layer.multiplier[g],
+            layer.shift[g],
+            constant[:, None, None, :],
+            layer.spec.out_width,
+        )
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        """GroupNorm of the stream: index u + 2048."""
+        gamma, beta = self.net._norms[name]
+        groups = self.artifact.config.norm_num_groups
+        E = int(self.artifact.tensors[f"{name}.E"][0])
+        return operations.group_norm(x, gamma, beta, groups, E, self.net._seeds)
+
+    def residual(self, path: str, x: Tensor) -> Tensor:
+        """Residual block on the stream."""
+        hidden = self.conv(f"{path}.conv1", self.norm(f"{path}.norm1", x))
+        hidden = self.conv(f"{path}.conv2", self.norm(f"{path}.norm2", hidden))
+        shortcut = f"{path}.conv_shortcut"
+        around = self.conv(shortcut, x) if shortcut in self.artifact.layers else x
+        return operations.residual_sum(around, hidden)
+
+    def attention(self, path: str, x: Tensor) -> Tensor:
+        """Self-attention over the pixels, added to the stream."""
+        n, height, width, channels = x.shape
+        heads = self.artifact.config.heads(channels)
+        u = self.norm(f"{path}.group_norm", x) - operations.U_OFFSET
+        # (N, H, W, C) -> (N, heads, L, d)
+        q, k, v = (
+            self.conv(f"{path}.to_{part}", u)
+            .reshape(n, height * width, heads, channels // heads)
+            .transpose(1, 2)
+            for part in "qkv"
+        )
+        pairs = [
+            tuple(int(self.artifact.tensors[f"{path}.{what}.{key}"][self.group]) for key in "Mn")
+            for what in ("logit", "value")
+        ]
+        out = operations.attention(q, k, v, pairs[0], pairs[1], self.net._exponentials)
+        out = out.transpose(1, 2).reshape(n, height, width, channels)
+        return operations.residual_sum(x, self.conv(f"{path}.to_out.0", out))
+
+    def network(self, x_t: Tensor) -> Tensor:
+        """x_t (N, C, H, W) int16 -> eps (N, C, H, W) int16."""
+        config = self.artifact.config
+        last = len(config.block_out_channels) - 1
+        x = self.conv("conv_in", x_t.permute(0, 2, 3, 1))
+        skips = [x]
+        for i, block in enumerate(config.down_block_types):
+            for j in range(config.layers_per_block):
+                x = self.residual(f"down_blocks.{i}.resnets.{j}", x)
+                if block.startswith("Attn"):
+                    x = self.attention(f"down_blocks.{i}.attentions.{j}", x)
+                skips.append(x)
+            if i < last:
+                x = self.conv(f"down_blocks.{i}.downsamplers.0.conv", x)
+                skips.append(x)
+        x = self.residual("mid_block.resnets.0", x)
+        x = self.attention("mid_block.attentions.0", x)
+        x = self.residual("mid_block.resnets.1", x)
+        for i, block in enumerate(config.up_block_types):
+            for j in range(config.layers_per_block + 1):
+                x = self.residual(f"up_blocks.{i}.resnets.{j}", torch.cat([x, skips.pop()], dim=3))
+                if block.startswith("Attn"):
+                    x = self.attention(f"up_blocks.{i}.attentions.{j}", x)
+            if i < last:
+                x = self.conv(f"up_blocks.{i}.upsamplers.0.conv", x)
+        eps = self.conv("conv_out", self.norm("conv_norm_out", x))
+        return eps.permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,180 @@
+"""The blocks' integer functions on torch tensors, for whole batches on a CPU or a CUDA device.
+
+Each equals the function of the same name in ``golden/<block>.py`` bit for bit: only integer
+operations, which no device rounds. Layout (N, H, W, C); the stream is int16, u an index 0..4095.
+``rsh(a*M, n) + b = (a*M + 2**(n-1) + b*2**n) >> n`` folds bias and rounding into one constant.
+"""
+
+import torch
+from torch import Tensor
+
+from golden import exact_matmul
+from golden.group_norm import (
+    GAMMA_FRACTION,
+    RSQRT_SEEDS,
+    SLOPE_BITS,
+    U_FRACTION,
+)
+from golden.sampler import COEFFICIENT_FRACTION
+from golden.softmax import DISTANCE_MAX, EXPONENTIALS, OCTAVE_BITS
+
+__all__ = [
+    "attention",
+    "edge",
+    "group_norm",
+    "half",
+    "requantize",
+    "residual_sum",
+    "rsqrt",
+    "sampler_step",
+    "tables",
+    "upsample",
+]
+
+U_OFFSET = 2048
+ONE = 1 << 16
+
+
+def half(shift: Tensor) -> Tensor:
+    """``2**(shift - 1)``, 0 for shift 0: what rounds half up before an arithmetic shift."""
+    return torch.bitwise_left_shift(torch.ones_like(shift), shift) >> 1
+
+
+def requantize(
+    acc: Tensor, multiplier: Tensor, shift: Tensor, constant: Tensor, bits: int
+) -> Tensor:
+    """``sat(rsh(acc*M, n) + b)``; ``constant`` = half(n) + b*2**n; everything int64 but ``acc``.
+
+    Returns int16 for more than 8 bits, else int8, of the shape of ``acc``.
+    """
+    value = acc * multiplier
+    value += constant
+    value >>= shift
+    top = 1 << (bits - 1)
+    return value.clamp_(-top, top - 1).to(torch.int16 if bits > 8 else torch.int8)
+
+
+def edge(x: Tensor, multiplier: Tensor, shift: Tensor, k: Tensor | None, bits: int) -> Tensor:
+    """Operands int16 of a stream, image or norm edge: ``sat(rsh(x*M, n)) << k``."""
+    value = x * multiplier
+    value += half(shift)
+    value >>= shift
+    top = 1 << (bits - 1)
+    value.clamp_(-top, top - 1)
+    if k is not None:
+        value <<= k
+    return value.to(torch.int16)
+
+
+def residual_sum(a: Tensor, b: Tensor) -> Tensor:
+    """``sat16(a + b)`` of two int16 tensors."""
+    return (a.to(torch.int32) + b).clamp_(-32768, 32767).to(torch.int16)
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Nearest neighbour to twice the size, (N, H, W, C) -> (N, 2H, 2W, C)."""
+    n, height, width, channels = x.shape
+    twice = x[:, :, None, :, None, :].expand(n, height, 2, width, 2, channels)
+    return twice.reshape(n, 2 * height, 2 * width, channels)
+
+
+def _bit_length(values: Tensor) -> Tensor:
+    """Bits of non-negative int64 values, by halving: no float is involved."""
+    bits = torch.zeros_like(values)
+    rest = values.clone()
+    for step in (32, 16, 8, 4, 2, 1):
+        large = rest >= (1 << step)
+        bits += large * step
+        rest = torch.where(large, rest >> step, rest)
+    return bits + (rest > 0)
+
+
+def rsqrt(V: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    """(r, e) with ``1/sqrt(V) ~ r * 2**-(16 + e)``; ``seeds``: ``RSQRT_SEEDS`` as int64."""
+    e = (_bit_length(V) - 1) >> 1
+    v = (V << (30 - 2 * e).clamp(min=0)) >> (2 * e - 30).clamp(min=0)
+    y = seeds[(v >> 25) - 32]
+    newton = (3 << 30) - ((v * (y * y >> 16)) >> 16)
+    r = ((y * newton >> 14) + ONE) >> 17
+    return r.clamp(max=ONE), e
+
+
+def group_norm(
+    x: Tensor, gamma: Tensor, beta: Tensor, groups: int, E: int, seeds: Tensor
+) -> Tensor:
+    """U + 2048, an index 0..4095 (int64), of the stream (N, H, W, C) int16."""
+    n, height, width, channels = x.shape
+    repeat = channels // groups
+    elements = height * width * repeat
+    # per channel first: (N, H*W, C) sums along contiguous channels
+    rows = x.reshape(n, height * width, channels).to(torch.int32)
+    S1 = rows.sum(dim=1, dtype=torch.int64)
+    S2 = (rows * rows).sum(dim=1, dtype=torch.int64)
+    S1, S2 = (s.view(n, groups, repeat).sum(dim=2) for s in (S1, S2))
+    r, e = rsqrt(elements * S2 - S1 * S1 + E, seeds)
+    # (N, groups) -> (N, C)
+    r, e, S1 = (s.repeat_interleave(repeat, dim=1) for s in (r, e, S1))
+    slope = gamma * r * elements
+    k = (_bit_length(slope.abs()) - SLOPE_BITS).clamp(min=0)
+    Am = (slope + half(k)) >> k
+    F = 16 + GAMMA_FRACTION + e - k
+    mean = torch.div(-S1 * Am + (elements >> 1), elements, rounding_mode="floor")
+    B = mean + ((beta << (F - GAMMA_FRACTION).clamp(min=0)) >> (GAMMA_FRACTION - F).clamp(min=0))
+    shift = F - U_FRACTION
+    value = x * Am[:, None, None, :]
+    value += (B + half(shift))[:, None, None, :]
+    value >>= shift[:, None, None, :]
+    value += U_OFFSET
+    return value.clamp_(0, 2 * U_OFFSET - 1)
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, logit: tuple[int, int], value: tuple[int, int], table: Tensor
+) -> Tensor:
+    """Softmax(q k^T) v, int8 (N, heads, L, d) each; ``table``: ``EXPONENTIALS`` as int64."""
+    length, depth = q.shape[2:]
+    scores = exact_matmul.matmul(q, k.transpose(2, 3), depth << 14)
+    scores *= logit[0]
+    scores += (1 << logit[1]) >> 1
+    scores >>= logit[1]
+    scores.clamp_(-32768, 32767)
+    distance = (scores.amax(dim=3, keepdim=True) - scores).clamp_(max=DISTANCE_MAX)
+    octave = table[distance & ((1 << OCTAVE_BITS) - 1)]
+    distance >>= OCTAVE_BITS
+    e = (octave + half(distance)) >> distance
+    S = e.sum(dim=3, keepdim=True)
+    w = _bit_length(S)
+    R = torch.div(torch.ones_like(w) << (15 + w), S, rounding_mode="floor").clamp_(max=65535)
+    P = (R * value[0] + (1 << 15)) >> 16
+    n = w + (value[1] - 1)
+    total = exact_matmul.matmul(e, v, length * 127 * 128)
+    total *= P
+    total += half(n)
+    total >>= n
+    return total.clamp_(-128, 127).to(torch.int8)
+
+
+def sampler_step(
+    x: Tensor, eps: Tensor, coefficients: tuple[int, ...], reach: int, noise: Tensor | None
+) -> Tensor:
+    """X of the next step, int16 Q3.12; ``coefficients``: p, q, a, b, d, c of the step."""
+    p, q, a, b, d, c = coefficients
+    rounding = 1 << (COEFFICIENT_FRACTION - 1)
+    now, predicted = x.to(torch.int64), eps.to(torch.int64)
+    total = b * now + d * predicted + rounding
+    if a:
+        x0 = (p * now + q * predicted + rounding) >> COEFFICIENT_FRACTION
+        total += a * x0.clamp_(-reach, reach)
+    if c:
+        if noise is None:
+            raise ValueError("this step needs noise")
+        total += c * noise.to(torch.int64)
+    return (total >> COEFFICIENT_FRACTION).clamp_(-32768, 32767).to(torch.int16)
+
+
+def tables(device: torch.device) -> tuple[Tensor, Tensor]:
+    """``RSQRT_SEEDS`` and ``EXPONENTIALS`` on ``device``."""
+    return (
+        torch.tensor(RSQRT_SEEDS, dtype=torch.int64, device=device),
+        torch.tensor(EXPONENTIALS, dtype=torch.int64, device=device),
+    )

@@ -1,0 +1,13 @@
+"""Residual sum of two stream tensors: ``sat16(a + b)``; both count in the same LSB."""
+
+import numpy.typing as npt
+
+from golden.numbers import Int64, check_range, sat
+
+__all__ = ["residual_sum"]
+
+
+def residual_sum(a: npt.ArrayLike, b: npt.ArrayLike) -> Int64:
+    """Return the saturated sum of ``a`` and ``b``, int16 of one shape."""
+    low, high = -(1 << 15), (1 << 15) - 1
+    return sat(check_range(a, low, high, "a") + check_range(b, low, high, "b"), 16)

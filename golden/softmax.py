@@ -1,0 +1,71 @@
+"""Softmax in 7 bits with the division deferred to the end of the row.
+
+``L = sat16(rsh(qk * M_l, n_l))`` counts 1/32 octaves, ``e = rsh(E[d & 31], d >> 5)`` with
+``d = min(max L - L, 511)`` and ``E[i] = round(127 * 2**(-i/32))``; one reciprocal a row turns
+``sum e*v`` into the int8 output.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from golden.exact_matmul import matmul_exact
+from golden.numbers import Int64, check_range, rsh, sat
+
+__all__ = ["EXPONENTIALS", "attention", "logits", "numerators", "row_scale", "weighted_sum"]
+
+DISTANCE_MAX = 511
+OCTAVE_BITS = 5
+SUM_MAX = 1 << 24
+EXPONENTIALS = tuple(round(127 * 2 ** (-i / 32)) for i in range(1 << OCTAVE_BITS))
+"""``127 * 2**(-i/32)``, i = 0..31: the numerators of one octave."""
+
+
+def logits(scores: npt.ArrayLike, multiplier: int, shift: int) -> Int64:
+    """Return L int16 in 1/32 octaves of ``scores`` = q k^T, int32, any shape."""
+    s = check_range(scores, -(1 << 31), (1 << 31) - 1, "scores")
+    return sat(rsh(s * multiplier, shift), 16)
+
+
+def numerators(L: npt.ArrayLike) -> Int64:
+    """Return e 0..127 of logits (..., row) int16; the largest of a row gives 127."""
+    values = check_range(L, -(1 << 15), (1 << 15) - 1, "L")
+    distance = np.minimum(values.max(axis=-1, keepdims=True) - values, DISTANCE_MAX)
+    octave = np.array(EXPONENTIALS, dtype=np.int64)[distance & ((1 << OCTAVE_BITS) - 1)]
+    return rsh(octave, distance >> OCTAVE_BITS)
+
+
+def row_scale(total: npt.ArrayLike, multiplier: int, shift: int) -> tuple[Int64, Int64]:
+    """Return (P, n) of each row so that ``o = sat8(rsh(sum(e*v) * P, n))``.
+
+    ``total``: S = sum of a row's numerators, 1..2**24. ``R = min(2**(15 + w) / S, 65535)`` with
+    w = bits of S, ``P = rsh(R * M_o, 16)``, ``n = w + n_o - 1``.
+    """
+    S = check_range(total, 1, SUM_MAX, "total")
+    w = np.frexp(S.astype(np.float64))[1].astype(np.int64)
+    R = np.minimum((np.int64(1) << (15 + w)) // S, 65535)
+    return rsh(R * multiplier, 16), w + shift - 1
+
+
+def weighted_sum(e: npt.ArrayLike, v: npt.ArrayLike, multiplier: int, shift: int) -> Int64:
+    """Return o (..., rows, d) int8 of numerators (..., rows, L) and values v (..., L, d) int8."""
+    weights = check_range(e, 0, 127, "e")
+    values = check_range(v, -128, 127, "v")
+    P, n = row_scale(weights.sum(axis=-1, keepdims=True), multiplier, shift)
+    return sat(rsh(matmul_exact(weights, values) * P, n), 8)
+
+
+def attention(
+    q: npt.ArrayLike,
+    k: npt.ArrayLike,
+    v: npt.ArrayLike,
+    logit: tuple[int, int],
+    value: tuple[int, int],
+) -> Int64:
+    """Return softmax(q k^T) v as int8, (N, heads, L, d), of q, k, v of that shape, int8.
+
+    ``logit`` (M_l, n_l): from q k^T to 1/32 octaves, with 1/sqrt(d) and both steps inside.
+    ``value`` (M_o, n_o): from the step of v to that of the output.
+    """
+    keys = check_range(k, -128, 127, "k").swapaxes(-1, -2)
+    scores = matmul_exact(check_range(q, -128, 127, "q"), keys)
+    return weighted_sum(numerators(logits(scores, *logit)), v, *value)
