@@ -139,13 +139,14 @@ class ConvWeight:
         bound = np.abs(matrix) * reach[:, None]
         if int(bound.sum(axis=0).max()) > EXACT_LIMIT:
             raise OverflowError(f"partial sums pass 2**53: {int(bound.sum(axis=0).max())}")
+        running = bound.cumsum(axis=0)
         cuts = [0]
-        total = np.zeros(outputs, dtype=np.int64)
-        for row in range(len(matrix)):
-            total = total + bound[row]
-            if total.max() > SINGLE_LIMIT:
-                cuts.append(row)
-                total = bound[row]
+        while True:
+            before = running[cuts[-1] - 1] if cuts[-1] else 0
+            over = (running - before).max(axis=1) > SINGLE_LIMIT
+            if not over.any():
+                break
+            cuts.append(int(over.argmax()))
         cuts.append(len(matrix))
         kind = torch.float32
         if len(cuts) - 1 > PARTS_MAX:

@@ -35,7 +35,8 @@ def base_biases(
     ``output_steps``: by layer, (G,) real value of one output LSB.
     """
     with torch.no_grad():
-        embedding = unet.embed(torch.tensor(timesteps, dtype=torch.int64))
+        steps = torch.tensor(timesteps, dtype=torch.int64, device=next(unet.parameters()).device)
+        embedding = unet.embed(steps)
     biases = {}
     for name, spec in layers(unet.config).items():
         bias = unet.get_parameter(f"{name}.bias").detach().double()
@@ -43,7 +44,7 @@ def base_biases(
         if spec.time_projection is not None:
             with torch.no_grad():
                 real = real + unet.get_submodule(spec.time_projection)(embedding).double()
-        biases[name] = real.numpy() / output_steps[name][group_of_step][:, None]
+        biases[name] = real.cpu().numpy() / output_steps[name][group_of_step][:, None]
     return biases
 
 
@@ -73,7 +74,7 @@ def _output_means(unet: UNet) -> Iterator[dict[str, Float64]]:
 
         def hook(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
             axes = (0, 2, 3) if pixels_last else (0, 1)
-            means[name] = (output.double().mean(dim=axes) - bias).numpy()
+            means[name] = (output.double().mean(dim=axes) - bias).cpu().numpy()
 
         return unet.get_submodule(name).register_forward_hook(hook)
 
@@ -125,16 +126,17 @@ def corrections(
     ``artifact`` gives every table but the biases; ``x`` (T, N, C, H, W) int16: x_t to measure on;
     ``base``: of ``base_biases``; ``output_steps``: by layer, (G,) real value of one output LSB.
     """
-    network = IntegerNetwork(artifact)
+    device = next(unet.parameters()).device
+    network = IntegerNetwork(artifact, device)
     rows: dict[str, list[Float64]] = {name: [] for name in artifact.layers}
     for step, images in enumerate(x):
         group = artifact.group(step)
         with torch.no_grad(), _output_means(unet) as means:
             real = torch.from_numpy(images.astype(np.float32) / np.float32(1 << X_FRACTION))
-            unet(real, torch.full((len(images),), timesteps[step]))
+            unet(real.to(device), torch.full((len(images),), timesteps[step], device=device))
         targets = {name: mean / output_steps[name][group] for name, mean in means.items()}
         corrector = _Corrector(artifact, base, targets, step)
-        network.eps(torch.from_numpy(images), step, corrector)
+        network.eps(torch.from_numpy(images).to(device), step, corrector)
         for name, row in corrector.found.items():
             rows[name].append(row)
         if progress is not None:

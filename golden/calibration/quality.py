@@ -3,7 +3,7 @@
 Of a step, ``10 log10(sum eps**2 / sum (eps - eps')**2)`` over all images.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,34 @@ import torch
 from golden.calibration.trajectories import Trajectories
 from golden.integer.network import IntegerNetwork
 
-__all__ = ["eps_sqnr", "group_summary"]
+__all__ = ["eps_sqnr", "group_summary", "relative_noise"]
 
 EPS_FRACTION = 12
 BATCH = 16
 Float64 = npt.NDArray[np.float64]
+
+
+def relative_noise(
+    network: IntegerNetwork,
+    trajectories: Trajectories,
+    steps: Sequence[int],
+    progress: Callable[[float], None] | None = None,
+) -> Float64:
+    """Return ``sum (eps - eps')**2 / sum eps**2`` at ``steps``, (len(steps),) float64."""
+    x, eps = trajectories.x, trajectories.eps
+    result = np.zeros(len(steps))
+    for place, step in enumerate(steps):
+        noise = 0.0
+        for first in range(0, x.shape[1], BATCH):
+            rows = slice(first, first + BATCH)
+            codes = network.eps(torch.from_numpy(x[step, rows]).to(network.device), step)
+            integer = codes.cpu().numpy().astype(np.float64) / (1 << EPS_FRACTION)
+            noise += float(np.square(eps[step, rows] - integer).sum())
+        signal = float(np.square(eps[step].astype(np.float64)).sum())
+        result[place] = noise / max(signal, 1e-30)
+        if progress is not None:
+            progress((place + 1) / len(steps))
+    return result
 
 
 def eps_sqnr(
@@ -25,20 +48,8 @@ def eps_sqnr(
     progress: Callable[[float], None] | None = None,
 ) -> Float64:
     """Return dB of every sampler step, (T,) float64."""
-    x, eps = trajectories.x, trajectories.eps
-    result = np.zeros(len(x))
-    for step in range(len(x)):
-        noise = 0.0
-        for first in range(0, x.shape[1], BATCH):
-            rows = slice(first, first + BATCH)
-            codes = network.eps(torch.from_numpy(x[step, rows]).to(network.device), step)
-            quantized = codes.cpu().numpy().astype(np.float64) / (1 << EPS_FRACTION)
-            noise += float(np.square(eps[step, rows] - quantized).sum())
-        signal = float(np.square(eps[step].astype(np.float64)).sum())
-        result[step] = 10 * np.log10(signal / max(noise, 1e-30))
-        if progress is not None:
-            progress((step + 1) / len(x))
-    return result
+    noise = relative_noise(network, trajectories, range(len(trajectories.x)), progress)
+    return -10 * np.log10(np.maximum(noise, 1e-30))
 
 
 def group_summary(decibels: Float64, spans: list[tuple[int, int]]) -> list[dict[str, float | int]]:

@@ -140,14 +140,19 @@ def head_scale(peaks: Float64) -> float:
     return peak / 127 if peak > 0 else 1.0
 
 
-def edge_cost(statistics: Statistics, spec: LayerSpec, kind: str) -> Float64:
-    """(T + 1, T + 1) noise-to-signal ratio, summed over steps, if steps a..b-1 share a scale."""
+def edge_cost(
+    statistics: Statistics, spec: LayerSpec, kind: str, weights: Float64 | float = 1.0
+) -> Float64:
+    """(T + 1, T + 1) noise-to-signal ratio, summed over steps, if steps a..b-1 share a scale.
+
+    ``weights`` (T,): of each step in the sum.
+    """
     if kind in {"region", "int8_norm", "wide_silu"}:
         histograms = statistics.histograms[spec.norm or ""]
         values = silu_values() * 2.0**-V_FRACTION
         if kind == "int8_norm":
             values = _u_values() * 2.0**-U_FRACTION
-        energy = np.maximum(histograms @ values**2, 1e-30)
+        energy = np.maximum(histograms @ values**2, 1e-30) / weights
         if kind == "wide_silu":
             peaks = np.where(histograms > 0, np.abs(values), 0).max(axis=1)
             return peak_cost(peaks, histograms.sum(axis=1) / energy, LEVELS[kind])
@@ -159,23 +164,29 @@ def edge_cost(statistics: Statistics, spec: LayerSpec, kind: str) -> Float64:
         return table_cost(errors / energy[:, None])
     peaks, squares = statistics.peaks[spec.name], statistics.mean_squares[spec.name]
     costs = [
-        peak_cost(peaks[:, i], 1 / np.maximum(squares[:, i], 1e-30), LEVELS[kind])
+        peak_cost(peaks[:, i], weights / np.maximum(squares[:, i], 1e-30), LEVELS[kind])
         for i in range(peaks.shape[1])
     ]
     return np.mean(costs, axis=0)
 
 
 def total_cost(
-    statistics: Statistics, specs: dict[str, LayerSpec], wide: tuple[str, ...]
+    statistics: Statistics,
+    specs: dict[str, LayerSpec],
+    wide: tuple[str, ...],
+    weights: Float64 | float = 1.0,
 ) -> Float64:
-    """Summed cost of all edges and of the int8 outputs q, k, v: one partition serves them all."""
+    """Summed cost of all edges and of the int8 outputs q, k, v: one partition serves them all.
+
+    ``weights`` (T,): of each step in the sum.
+    """
     total: Float64 | None = None
     for spec in specs.values():
-        cost = edge_cost(statistics, spec, edge_kind(spec, wide))
+        cost = edge_cost(statistics, spec, edge_kind(spec, wide), weights)
         if spec.output == "head":
             squares = statistics.mean_squares[spec.name][:, 0]
-            weights = 1 / np.maximum(squares, 1e-30)
-            cost = cost + peak_cost(statistics.peaks[spec.name][:, 0], weights, 127)
+            each = weights / np.maximum(squares, 1e-30)
+            cost = cost + peak_cost(statistics.peaks[spec.name][:, 0], each, 127)
         total = cost if total is None else total + cost
     assert total is not None
     return total

@@ -5,8 +5,9 @@ the stream, 2**-12 for eps and the head's own step for q, k, v.
 """
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +31,21 @@ from golden.network.unet import UNet
 from golden.numbers import encode_multiplier
 from golden.sampler import coefficient_table
 
-__all__ = ["EPS_FRACTION", "Tables", "build_tables", "quantize_weight",
-           "sampler_tables", "stream_fraction"]  # fmt: skip
+__all__ = [
+    "EPS_FRACTION",
+    "Tables",
+    "build_tables",
+    "mixed",
+    "quantize_weight",
+    "real_weight",
+    "sampler_tables",
+    "stream_fraction",
+    "weight_steps",
+]
 
 Float64 = npt.NDArray[np.float64]
 Spans = list[tuple[int, int]]
+_T = TypeVar("_T")
 
 EPS_FRACTION = 12
 GAMMA_FRACTION = 11
@@ -45,10 +56,14 @@ OCTAVES = 32 * math.log2(math.e)  # softmax logits count in 1/32 octaves
 
 @dataclass(frozen=True)
 class Tables:
-    """``tensors`` as in ``Artifact`` without the biases; ``output_steps``: by layer, (G,)."""
+    """``tensors`` as in ``Artifact`` without the biases.
+
+    ``output_steps``, ``operand_steps``: by layer, (G,) real value of one output or operand LSB.
+    """
 
     tensors: dict[str, npt.NDArray[Any]]
     output_steps: dict[str, Float64]
+    operand_steps: dict[str, Float64]
 
 
 def stream_fraction(peak: float) -> int:
@@ -65,10 +80,21 @@ def quantize_weight(weight: Float64) -> tuple[npt.NDArray[np.int8], Float64]:
     A channel of zeros has step 0. Clipping the largest weights for less squared error costs half a
     dB of eps-SQNR on fashion16. ``weight`` (Cout, ...) float64.
     """
+    steps = weight_steps(weight)
     rows = weight.reshape(len(weight), -1)
-    steps = np.abs(rows).max(axis=1) / 127
     integers = np.rint(rows / np.where(steps > 0, steps, 1.0)[:, None]).astype(np.int8)
     return integers.reshape(weight.shape), steps
+
+
+def weight_steps(weight: Float64) -> Float64:
+    """Real value of one weight LSB of each output channel, ``max|w| / 127``, (Cout,)."""
+    return np.abs(weight.reshape(len(weight), -1)).max(axis=1) / 127
+
+
+def real_weight(unet: UNet, spec: LayerSpec) -> Float64:
+    """Weights of a layer as a conv's, (Cout, Cin, kernel, kernel) float64."""
+    shape = (spec.out_channels, spec.in_channels, spec.kernel, spec.kernel)
+    return _parameter(unet, f"{spec.name}.weight").reshape(shape)
 
 
 def _parameter(unet: UNet, name: str) -> Float64:
@@ -141,11 +167,10 @@ def build_tables(
     outputs: dict[str, Float64] = {}
     operands: dict[str, Float64] = {}
     for name, spec in specs.items():
-        shape = (spec.out_channels, spec.in_channels, spec.kernel, spec.kernel)
-        weight, weight_steps = quantize_weight(_parameter(unet, f"{name}.weight").reshape(shape))
+        weight, steps = quantize_weight(real_weight(unet, spec))
         edge, operands[name] = _edge(statistics, spec, edge_kind(spec, wide), spans, fraction)
         outputs[name] = _output_steps(statistics, spec, spans, fraction)
-        ratio = weight_steps[None] * (operands[name] / outputs[name])[:, None]
+        ratio = steps[None] * (operands[name] / outputs[name])[:, None]
         tensors[f"{name}.weight"] = weight
         tensors[f"{name}.M"], tensors[f"{name}.n"] = _encode(ratio, f"layer {name}")
         tensors |= {f"{name}.{suffix}": table for suffix, table in edge.items()}
@@ -170,7 +195,23 @@ def build_tables(
         ):
             pair = _encode(real, f"attention {name}")
             tensors[f"{name}.{part}.M"], tensors[f"{name}.{part}.n"] = pair
-    return Tables(tensors, outputs)
+    return Tables(tensors, outputs, operands)
+
+
+def mixed(narrow: Tables, broad: Tables, wide: Collection[str]) -> Tables:
+    """The tables with the layers of ``wide`` from ``broad`` and all others from ``narrow``."""
+
+    def pick(a: Mapping[str, _T], b: Mapping[str, _T]) -> dict[str, _T]:
+        prefixes = tuple(f"{name}." for name in wide)
+        # a layer's steps stand under its name, its tensors under its name and a suffix
+        rest = {key: value for key, value in a.items() if not f"{key}.".startswith(prefixes)}
+        return rest | {key: value for key, value in b.items() if f"{key}.".startswith(prefixes)}
+
+    return Tables(
+        pick(narrow.tensors, broad.tensors),
+        pick(narrow.output_steps, broad.output_steps),
+        pick(narrow.operand_steps, broad.operand_steps),
+    )
 
 
 def sampler_tables(sampler: Sampler) -> dict[str, npt.NDArray[Any]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from golden.errors import UserError
 from golden.network.config import UNetConfig
 
-__all__ = ["EDGE_KINDS", "WIDE_DEFAULT", "LayerSpec", "attentions", "edge_kind", "layers",
+__all__ = ["EDGE_KINDS", "WIDE_DEFAULT", "LayerSpec", "attentions", "edge_kind", "layers", "macs",
            "norm_sizes", "norms"]  # fmt: skip
 
 EDGE_KINDS = ("region", "wide_silu", "int8_stream", "wide_stream", "int8_norm", "int8_attention")
@@ -184,3 +184,24 @@ def norm_sizes(config: UNetConfig) -> dict[str, tuple[int, int]]:
             level = last - int(name.split(".")[1])
         sizes[name] = (height >> level, width >> level)
     return sizes
+
+
+def macs(config: UNetConfig) -> dict[str, int]:
+    """Multiplications of every conv for one image and step; padding counts as if it were data."""
+    height, width = config.sample_size
+    sizes = norm_sizes(config)
+    counts = {}
+    for spec in layers(config).values():
+        if spec.norm is not None:
+            height, width = sizes[spec.norm]
+        elif spec.source == "attention":
+            height, width = sizes[f"{spec.attention}.group_norm"]
+        elif spec.source == "stream" and f"{spec.name.rsplit('.', 1)[0]}.norm1" in sizes:
+            height, width = sizes[f"{spec.name.rsplit('.', 1)[0]}.norm1"]  # a shortcut
+        elif spec.stride == 2:
+            height, width = height // 2, width // 2
+        elif spec.upsample:
+            height, width = height * 2, width * 2
+        taps = spec.kernel * spec.kernel
+        counts[spec.name] = spec.out_channels * spec.in_channels * taps * height * width
+    return counts

@@ -55,7 +55,7 @@ class Statistics:
 
 def quantize_image(x: Tensor) -> npt.NDArray[np.int16]:
     """x_t or eps as Q3.12, round half up, saturating."""
-    scaled = np.floor(x.numpy().astype(np.float64) * (1 << X_FRACTION) + 0.5)
+    scaled = np.floor(x.cpu().numpy().astype(np.float64) * (1 << X_FRACTION) + 0.5)
     return np.clip(scaled, -32768, 32767).astype(np.int16)
 
 
@@ -93,12 +93,13 @@ def _run(
             nonlocal position
             position = step + 1
             x_all[step, rows] = quantize_image(x)
-            eps_all[step, rows] = eps.numpy()
+            eps_all[step, rows] = eps.cpu().numpy()
             if progress is not None:
                 done = rows.start + (rows.stop - rows.start) * (step + 1) / sampler.steps
                 progress(done / len(images))
 
-        sample(model, sampler, seed, images[rows], shape, observe=observe)
+        device = next(unet.parameters()).device
+        sample(model, sampler, seed, images[rows], shape, device=device, observe=observe)
     return Trajectories(x_all, eps_all)
 
 
@@ -137,7 +138,7 @@ class _Observer:
             self._grow(inputs[0])
             u = torch.floor(output.double() * (1 << U_FRACTION) + 0.5) + U_BINS // 2
             bins = u.clamp(0, U_BINS - 1).long().flatten()
-            counts = torch.bincount(bins, minlength=U_BINS).numpy()
+            counts = torch.bincount(bins, minlength=U_BINS).cpu().numpy()
             self.histograms[name][self.step] += counts
 
         return hook

@@ -62,11 +62,22 @@ class _Layer:
 class IntegerNetwork:
     """The network of an artifact on one device. Same integers whatever device and batch."""
 
-    def __init__(self, artifact: Artifact, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        device: torch.device | str = "cpu",
+        *,
+        like: "IntegerNetwork | None" = None,
+    ) -> None:
+        """``like``: a network on the same device whose layers are shared where tables are."""
         self.artifact = artifact
         self.device = torch.device(device)
         self._seeds, self._exponentials = operations.tables(self.device)
-        self._layers = {name: self._prepare(spec) for name, spec in artifact.layers.items()}
+        shared = {} if like is None else like._shared_with(artifact)
+        self._layers = {
+            name: shared[name] if name in shared else self._prepare(spec)
+            for name, spec in artifact.layers.items()
+        }
         self._norms = {
             name: tuple(
                 self._tensor(artifact.tensors[f"{name}.{key}"]) for key in ("gamma", "beta")
@@ -76,6 +87,17 @@ class IntegerNetwork:
         self._coefficients = [
             tuple(int(v) for v in row) for row in artifact.tensors["sampler.coefficients"]
         ]
+
+    def _shared_with(self, artifact: Artifact) -> "dict[str, _Layer]":
+        """Layers whose tables are the very arrays of ``artifact``, and as wide."""
+        mine, theirs = self.artifact.tensors, artifact.tensors
+        changed = {k for k in mine.keys() | theirs.keys() if mine.get(k) is not theirs.get(k)}
+        return {
+            name: layer
+            for name, layer in self._layers.items()
+            if layer.kind == artifact.kind(name)
+            and not any(key.startswith(f"{name}.") for key in changed)
+        }
 
     def _tensor(self, values: npt.ArrayLike) -> Tensor:
         return torch.from_numpy(np.array(values, dtype=np.int64)).to(self.device)

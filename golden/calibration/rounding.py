@@ -1,0 +1,129 @@
+"""Weight rounding that minimises the error of a layer's output, not of its weights.
+
+Rounding one weight leaves an error on the output that the weights not yet rounded can cancel where
+their inputs are correlated: ``minimise sum over o of (w - w')[o] H (w - w')[o]^T`` with H the
+covariance of the layer's inputs (their mean is the bias correction's part). Inputs are taken one by
+one; after each, the rest moves along the rows of the Cholesky factor of H's inverse
+(Frantar et al., GPTQ, arXiv:2210.17323).
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from golden.calibration.artifact import Artifact
+from golden.calibration.topology import LayerSpec
+from golden.exact_matmul import patches
+from golden.integer.network import IntegerNetwork
+
+__all__ = ["input_covariances", "round_weight"]
+
+Float64 = npt.NDArray[np.float64]
+
+DAMPING = 0.01  # of the mean variance, added to every input's
+BLOCK = 64
+ROWS_PER_CALL = 512  # windows of one layer that one evaluation of the network contributes
+LEVELS = 127
+
+
+class _Moments:
+    """Gathers sum and product sums of the windows that every conv of the network reads."""
+
+    def __init__(
+        self, names: set[str], steps_of: Mapping[str, Float64], generator: torch.Generator
+    ):
+        self.names, self.steps_of, self.generator = names, steps_of, generator
+        self.group = 0
+        self.count: dict[str, int] = {}
+        self.total: dict[str, Tensor] = {}
+        self.product: dict[str, Tensor] = {}
+
+    def operand(self, spec: LayerSpec, operand: Tensor) -> None:
+        """Add some windows of a layer's input, in real units."""
+        if spec.name not in self.names:
+            return
+        left, right, top, bottom = spec.padding
+        padded = torch.nn.functional.pad(operand, (0, 0, left, right, top, bottom))
+        rows = patches(padded.contiguous(), spec.kernel, spec.stride, torch.float32)
+        if len(rows) > ROWS_PER_CALL:
+            chosen = torch.randperm(len(rows), generator=self.generator)[:ROWS_PER_CALL]
+            rows = rows[chosen.sort().values.to(rows.device)]
+        rows = rows.cpu() * float(self.steps_of[spec.name][self.group])
+        product = (rows.T @ rows).double()
+        if spec.name not in self.product:
+            self.count[spec.name] = 0
+            self.total[spec.name] = torch.zeros(rows.shape[1], dtype=torch.float64)
+            self.product[spec.name] = torch.zeros_like(product)
+        self.count[spec.name] += len(rows)
+        self.total[spec.name] += rows.double().sum(dim=0)
+        self.product[spec.name] += product
+
+    def bias(self, spec: LayerSpec, acc: Tensor, steps: Tensor) -> None:
+        """The artifact's own biases are used."""
+
+
+def input_covariances(
+    artifact: Artifact,
+    operand_steps: Mapping[str, Float64],
+    x: npt.NDArray[np.int16],
+    names: set[str],
+    seed: int,
+    device: torch.device | str = "cpu",
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Tensor]:
+    """Covariance of the windows that each of ``names`` reads, (K, K) float64, K = kh*kw*Cin.
+
+    ``operand_steps``: by layer, (G,) real value of one operand LSB; ``x`` (T, N, C, H, W) int16:
+    x_t to measure on; ``seed``: of the choice of windows.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    moments = _Moments(names, operand_steps, generator)
+    network = IntegerNetwork(artifact, device)
+    for step, images in enumerate(x):
+        moments.group = artifact.group(step)
+        network.eps(torch.from_numpy(images).to(device), step, moments)
+        if progress is not None:
+            progress((step + 1) / len(x))
+    result = {}
+    for name in names:
+        count, mean = moments.count[name], moments.total[name] / moments.count[name]
+        result[name] = moments.product[name] / count - torch.outer(mean, mean)
+    return result
+
+
+def round_weight(weight: Float64, steps: Float64, covariance: Tensor) -> npt.NDArray[np.int8]:
+    """Integers -127..127 for ``weight`` (Cout, Cin, k, k) in units of ``steps`` (Cout,).
+
+    ``covariance`` (K, K) of the windows in the order (kh, kw, Cin). A channel of step 0 is 0.
+    """
+    outputs, inputs, kernel, _ = weight.shape
+    scale = torch.from_numpy(np.where(steps > 0, steps, 1.0))
+    # (Cout, Cin, kh, kw) -> (K, Cout), in steps
+    rows = torch.from_numpy(weight.transpose(2, 3, 1, 0).reshape(-1, outputs).copy()) / scale
+    damping = DAMPING * float(covariance.diagonal().mean()) + 1e-12
+    damped = covariance + damping * torch.eye(len(covariance), dtype=torch.float64)
+    # inputs of large variance first: their errors are the ones worth cancelling
+    order = torch.argsort(damped.diagonal(), descending=True, stable=True)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped[order][:, order]))
+    factor = torch.linalg.cholesky(inverse, upper=True)
+    rows = rows[order]
+    integers = torch.empty_like(rows)
+    for first in range(0, len(rows), BLOCK):
+        last = min(first + BLOCK, len(rows))
+        errors = torch.zeros((last - first, outputs), dtype=torch.float64)
+        for i in range(first, last):
+            integers[i] = rows[i].round().clamp(-LEVELS, LEVELS)
+            error = (rows[i] - integers[i]) / factor[i, i]
+            rows[i:last] -= torch.outer(factor[i, i:last], error)
+            errors[i - first] = error
+        rows[last:] -= factor[first:last, last:].T @ errors
+    result = torch.empty_like(integers)
+    result[order] = integers
+    # (K, Cout) -> (Cout, Cin, kh, kw)
+    shaped = result.reshape(kernel, kernel, inputs, outputs).permute(3, 2, 0, 1)
+    found = shaped.numpy().astype(np.int8)
+    found[steps == 0] = 0
+    return found
