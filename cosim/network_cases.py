@@ -1,4 +1,4 @@
-"""Real conv, activation and edge tiles of a quantized network, as cases for ``datapath``.
+"""Real conv, activation and edge tiles of an integer network, as cases for ``datapath``.
 
 The network runs one float trajectory; at chosen steps every conv's codes, constants and outputs are
 captured. Golden blocks must give the network's own integers before a case is made of them.

@@ -1,7 +1,7 @@
-"""Pictures of what a network draws: float samples, and beside them those of an artifact.
+"""Pictures of what a network draws: float samples, and beside them those of the integer model.
 
-Both start from the same noise. The quantized network sees x_t rounded to Q3.12 and returns eps in
-Q3.12; the sampler between is float. ``psnr_db = 10 log10(4 / mean((float - quantized)**2))``.
+Both start from the same noise; the integer model is integers from noise to byte.
+``psnr_db = 10 log10(4 / mean((float - integer)**2))`` over all images.
 """
 
 from collections.abc import Callable
@@ -14,34 +14,19 @@ import torch
 from torch import Tensor
 
 from golden.calibration.artifact import Artifact
-from golden.calibration.quantized_unet import QuantizedUNet
 from golden.errors import UserError
+from golden.integer.network import IntegerNetwork
 from golden.network.checkpoint import Checkpoint
 from golden.network.image import grid, to_bytes, write_png
 from golden.network.samplers import Sampler, sample
+from golden.sampler import image_byte
 
-__all__ = ["draw", "quantized_model", "write_samples"]
+__all__ = ["draw", "draw_integer", "write_samples"]
 
 BATCH = 64
-FRACTION_BITS = 12
+X_FRACTION = 12
 Images = npt.NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
-
-
-def quantized_model(artifact: Artifact, sampler: Sampler) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return eps(x, timestep) of the artifact's integer convs; ``UserError`` on another sampler."""
-    artifact.require(sampler=sampler.name, steps=sampler.steps)
-    network = QuantizedUNet(artifact)
-    step_of = {timestep: step for step, timestep in enumerate(sampler.timesteps)}
-    one = 1 << FRACTION_BITS
-
-    def model(x: Tensor, timestep: Tensor) -> Tensor:
-        codes = np.floor(x.cpu().numpy().astype(np.float64) * one + 0.5)
-        x_t = np.clip(codes, -32768, 32767).astype(np.int16)
-        eps = network(x_t, step_of[int(timestep[0])])
-        return torch.from_numpy(eps.astype(np.float32) / np.float32(one)).to(x.device)
-
-    return model
 
 
 def draw(
@@ -68,6 +53,29 @@ def draw(
     return np.concatenate(parts)
 
 
+def draw_integer(
+    artifact: Artifact,
+    seed: int,
+    count: int,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> npt.NDArray[np.int16]:
+    """Sample images 0..count-1 of ``seed`` in integers, (count, C, H, W) int16 Q3.12."""
+    network = IntegerNetwork(artifact, device)
+    parts = []
+    batches = [range(i, min(i + BATCH, count)) for i in range(0, count, BATCH)]
+    for number, images in enumerate(batches):
+
+        def told(share: float, number: int = number) -> None:
+            if progress is not None:
+                steps = artifact.steps
+                progress(number * steps + round(share * steps), len(batches) * steps)
+
+        parts.append(network.sample(seed, images, told))
+    return np.concatenate(parts)
+
+
 def write_samples(
     out: Path,
     checkpoint: Checkpoint,
@@ -88,25 +96,25 @@ def write_samples(
     if artifact is not None and artifact.checkpoint_sha256 != checkpoint.sha256:
         was, now = artifact.checkpoint_sha256[:12], checkpoint.sha256[:12]
         raise UserError(f"artifact was made from checkpoint {was}..., not from this one ({now}...)")
-    shape = (checkpoint.config.in_channels, *checkpoint.config.sample_size)
-    models: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"float": checkpoint.unet.to(device)}
     if artifact is not None:
-        models["quantized"] = quantized_model(artifact, sampler)
-    images = {}
-    for kind, model in models.items():
+        artifact.require(sampler=sampler.name, steps=sampler.steps)
+    shape = (checkpoint.config.in_channels, *checkpoint.config.sample_size)
 
-        def told(done: int, total: int, kind: str = kind) -> None:
-            if progress is not None:
-                progress(f"{kind} samples", done, total)
+    def told(kind: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(kind, done, total) if progress is not None else None
 
-        images[kind] = draw(model, sampler, seed, count, shape, device=device, progress=told)
-    sheets = [grid(to_bytes(part), min(8, count), scale, gap=2) for part in images.values()]
-    gutter = np.full((sheets[0].shape[0], 4 * scale, sheets[0].shape[2]), 255, np.uint8)
-    write_png(out, np.concatenate([x for sheet in sheets for x in (sheet, gutter)][:-1], axis=1))
+    model = checkpoint.unet.to(device)
+    real = draw(model, sampler, seed, count, shape, device=device, progress=told("float samples"))
+    pictures = [to_bytes(real)]
     psnr = None
     if artifact is not None:
-        error = float(np.mean(np.square(images["float"] - images["quantized"])))
+        codes = draw_integer(artifact, seed, count, device=device, progress=told("integer samples"))
+        pictures.append(image_byte(codes))
+        error = float(np.mean(np.square(real - codes / np.float32(1 << X_FRACTION))))
         psnr = round(10 * float(np.log10(4 / max(error, 1e-12))), 2)
+    sheets = [grid(part, min(8, count), scale, gap=2) for part in pictures]
+    gutter = np.full((sheets[0].shape[0], 4 * scale, sheets[0].shape[2]), 255, np.uint8)
+    write_png(out, np.concatenate([x for sheet in sheets for x in (sheet, gutter)][:-1], axis=1))
     return {
         "samples": count,
         "seed": seed,

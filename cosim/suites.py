@@ -177,7 +177,7 @@ def demo_cases(
 def _calibrated(network: Any, progress: Progress | None) -> Any:
     """Calibrate once for a network and a state of ``golden/``."""
     from golden.calibration.artifact import Artifact  # noqa: PLC0415
-    from golden.calibration.calibrate import calibrate  # noqa: PLC0415
+    from golden.calibration.calibrate import Options, calibrate  # noqa: PLC0415
 
     digest = hashlib.sha256(network.sha256.encode())
     for path in sorted(Path(golden.__file__).parent.rglob("*.py")):
@@ -190,7 +190,7 @@ def _calibrated(network: Any, progress: Progress | None) -> Any:
         if progress is not None:
             progress(f"calibrate: {stage}", round(100 * share), 100)
 
-    made = calibrate(network, report_images=0, progress=tell)
+    made = calibrate(network, Options(report_images=0), tell)
     made.save(kept)
     return made
 

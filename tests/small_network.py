@@ -5,7 +5,7 @@ from functools import cache
 import torch
 
 from golden.calibration.artifact import Artifact
-from golden.calibration.calibrate import calibrate
+from golden.calibration.calibrate import Options, calibrate
 from golden.network.checkpoint import Checkpoint
 from golden.network.config import UNetConfig
 from golden.network.samplers import SchedulerConfig
@@ -46,5 +46,13 @@ def small_checkpoint() -> Checkpoint:
 @cache
 def small_artifact() -> Artifact:
     return calibrate(
-        small_checkpoint(), steps=STEPS, groups=GROUPS, seed=3, images=4, report_images=2
+        small_checkpoint(),
+        Options(
+            steps=STEPS,
+            groups=GROUPS,
+            seed=3,
+            images=4,
+            report_images=2,
+            wide=("conv_in", "conv_out"),
+        ),
     )

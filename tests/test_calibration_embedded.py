@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from golden.calibration.artifact import Artifact
-from golden.calibration.calibrate import calibrate
+from golden.calibration.calibrate import Options, calibrate
 from golden.network.checkpoint import embedded_checkpoint
 
 torch.set_num_threads(1)  # test files run side by side
@@ -13,7 +13,7 @@ torch.set_num_threads(1)  # test files run side by side
 
 @pytest.fixture(scope="module")
 def artifact() -> Artifact:
-    return calibrate(embedded_checkpoint(), steps=10, groups=4, images=4, report_images=2)
+    return calibrate(embedded_checkpoint(), Options(steps=10, groups=4, images=4, report_images=2))
 
 
 def test_eps_is_within_a_thirtieth_of_its_amplitude(artifact):

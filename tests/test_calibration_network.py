@@ -7,12 +7,13 @@ import torch
 
 from golden.calibration.artifact import Artifact
 from golden.calibration.bias import round_biases
-from golden.calibration.calibrate import calibrate, noise_sha256
+from golden.calibration.calibrate import Options, calibrate, noise_sha256
 from golden.calibration.quality import group_summary
-from golden.calibration.quantized_unet import QuantizedUNet
 from golden.calibration.topology import EDGE_KINDS
 from golden.calibration.trajectories import collect, run_float
 from golden.errors import UserError
+from golden.integer.network import IntegerNetwork
+from golden.integer.reference import ReferenceNetwork
 from golden.network.samplers import make_sampler, noise_q12
 from golden.silu_quantizer import decode_region, quantize, silu_value
 from tests.small_network import GROUPS, STEPS, small_artifact, small_checkpoint
@@ -29,17 +30,12 @@ def sampler():
     return make_sampler("ddim", small_checkpoint().scheduler, STEPS)
 
 
-def wide(artifact: Artifact) -> Artifact:
+def all_wide(artifact: Artifact) -> Artifact:
     sources = {"image", "silu", "stream"}
     names = tuple(name for name, spec in artifact.layers.items() if spec.source in sources)
     return calibrate(
         small_checkpoint(),
-        steps=STEPS,
-        groups=GROUPS,
-        seed=3,
-        images=4,
-        report_images=2,
-        wide=names,
+        Options(steps=STEPS, groups=GROUPS, seed=3, images=4, report_images=2, wide=names),
     )
 
 
@@ -68,7 +64,7 @@ def test_quantized_network_is_close_to_float(artifact):
 
 
 def test_wide_edges_bring_it_closer(artifact):
-    better = wide(artifact).provenance["figures"]["eps_sqnr_db_mean"]
+    better = all_wide(artifact).provenance["figures"]["eps_sqnr_db_mean"]
     assert better > artifact.provenance["figures"]["eps_sqnr_db_mean"] + 1
 
 
@@ -81,7 +77,7 @@ def test_every_edge_kind_is_exercised(artifact):
 def test_capture_is_the_integer_arithmetic_of_the_contract(artifact, step):
     """Each layer again, from its source alone: block functions, brute force, big integers."""
     x_t = noise_q12(9, 0, step, (1, 8, 8))
-    captures = QuantizedUNet(artifact).capture(step, x_t)
+    captures = ReferenceNetwork(artifact).capture(step, x_t)
     assert [c.name for c in captures] == list(artifact.layers)
     assert {c.group for c in captures} == {artifact.group(step)}
     for c in captures:
@@ -133,26 +129,26 @@ def test_capture_is_the_integer_arithmetic_of_the_contract(artifact, step):
 
 def test_capture_ends_with_what_the_network_returns(artifact):
     x_t = noise_q12(9, 1, 0, (1, 8, 8))
-    network = QuantizedUNet(artifact)
-    assert (network.capture(1, x_t)[-1].output == network(x_t[None], 1)[0]).all()
-    assert (network.capture(1, x_t[None])[-1].output == network(x_t[None], 1)[0]).all()
+    network = ReferenceNetwork(artifact)
+    assert (network.capture(1, x_t)[-1].output == network.eps(x_t[None], 1)[0]).all()
+    assert (network.capture(1, x_t[None])[-1].output == network.eps(x_t[None], 1)[0]).all()
 
 
 def test_batch_and_mixed_steps_change_nothing(artifact):
-    network = QuantizedUNet(artifact)
-    x = np.stack([noise_q12(4, i, 0, (1, 8, 8)) for i in range(3)])
+    network = IntegerNetwork(artifact)
+    x = torch.from_numpy(np.stack([noise_q12(4, i, 0, (1, 8, 8)) for i in range(3)]))
     first = artifact.boundaries[0]
     steps = [0, first - 1, 0]
-    together = network(x, steps)
-    assert together.dtype == np.int16
+    together = network.eps(x, torch.tensor(steps))
+    assert together.dtype == torch.int16
     for i in range(3):
-        assert (network(x[i : i + 1], steps[i])[0] == together[i]).all()
+        assert (network.eps(x[i : i + 1], steps[i])[0] == together[i]).all()
     with pytest.raises(ValueError, match="must belong to one timestep group"):
-        network(x, [0, first, 0])
-    with pytest.raises(ValueError, match="steps must be in"):
-        network(x, STEPS)
+        network.eps(x, torch.tensor([0, first, 0]))
+    with pytest.raises(ValueError, match="step must be in"):
+        network.eps(x, STEPS)
     with pytest.raises(ValueError, match=r"x_t must be \(N, 1, 8, 8\)"):
-        network(x[:, :, :4], 0)
+        network.eps(x[:, :, :4], 0)
 
 
 def test_layers_follow_the_float_network(artifact, sampler):
@@ -171,7 +167,7 @@ def test_layers_follow_the_float_network(artifact, sampler):
         embedding = unet.embed(torch.tensor([sampler.timesteps[0]]))
     for handle in handles:
         handle.remove()
-    for c in QuantizedUNet(artifact).capture(0, x_t):
+    for c in ReferenceNetwork(artifact).capture(0, x_t):
         spec = artifact.layers[c.name]
         if spec.output == "head":
             continue
@@ -185,19 +181,20 @@ def test_layers_follow_the_float_network(artifact, sampler):
         got = c.output / 2.0**fraction
         noise = np.square(real.numpy() - got).sum()
         db = 10 * np.log10(np.square(real.numpy()).sum() / noise)
-        assert db > 22, c.name  # 8-bit edges of a dozen channels
+        assert db > 17, c.name  # 8-bit edges and weights of a dozen channels
 
 
-def test_bias_correction_removes_the_mean_error_of_every_channel(artifact, sampler):
-    """On what it was measured on, nothing but the rounding of b is left: half an LSB."""
+def test_bias_correction_removes_the_mean_error_of_every_channel(sampler):
+    """On what it was measured on, nothing but the rounding of b and of each element is left."""
+    artifact = calibrate(
+        small_checkpoint(),
+        Options(steps=STEPS, groups=GROUPS, seed=3, images=4, report_images=0, second_pass=False),
+    )
     unet = small_checkpoint().unet
     x_all = run_float(unet, sampler, 3, range(4)).x
-    edges = (0, *artifact.boundaries, STEPS)
     real: dict[str, torch.Tensor] = {}
     means: dict[str, np.ndarray] = {}
-    for first, stop in pairwise(edges):
-        x = x_all[first:stop].reshape(-1, 1, 8, 8)
-        steps = np.repeat(np.arange(first, stop), 4)
+    for step in range(STEPS):
         handles = [
             unet.get_submodule(name).register_forward_hook(
                 lambda _, inputs, out, name=name: real.__setitem__(name, out.double())
@@ -205,16 +202,15 @@ def test_bias_correction_removes_the_mean_error_of_every_channel(artifact, sampl
             for name, spec in artifact.layers.items()
             if spec.kernel == 3 or spec.source == "stream"
         ]
-        timesteps = torch.tensor([sampler.timesteps[i] for i in steps])
+        timesteps = torch.full((4,), sampler.timesteps[step])
         with torch.no_grad():
-            unet(torch.from_numpy(x / np.float32(4096)), timesteps)
-            embedding = unet.embed(timesteps)
+            unet(torch.from_numpy(x_all[step] / np.float32(4096)), timesteps)
+            embedding = unet.embed(timesteps[:1])
         for handle in handles:
             handle.remove()
-        QuantizedUNet(artifact)._run(
-            x.astype(np.int64),
-            steps,
-            None,
+        ReferenceNetwork(artifact)._run(
+            x_all[step],
+            step,
             lambda spec, source, codes, output: means.__setitem__(
                 spec.name, output.mean(axis=(0, 2, 3))
             ),
@@ -225,16 +221,25 @@ def test_bias_correction_removes_the_mean_error_of_every_channel(artifact, sampl
             target = output.mean(dim=(0, 2, 3))
             if spec.time_projection:
                 with torch.no_grad():
-                    target = target + unet.get_submodule(spec.time_projection)(embedding).mean(0)
+                    target = target + unet.get_submodule(spec.time_projection)(embedding)[0]
             fraction = 12 if spec.output == "eps" else artifact.stream_fraction
             error = means[name] - target.numpy() * 2.0**fraction
-            assert np.abs(error).max() <= 0.5 + 1e-3, name
+            # b rounds by half an LSB at most; the elements' own rounding averages to well below
+            assert np.abs(error).max() <= 0.5 + 0.1, name
 
 
 def test_same_seed_same_bytes_and_another_seed_others(artifact):
     def again(seed):
         return calibrate(
-            small_checkpoint(), steps=STEPS, groups=GROUPS, seed=seed, images=4, report_images=2
+            small_checkpoint(),
+            Options(
+                steps=STEPS,
+                groups=GROUPS,
+                seed=seed,
+                images=4,
+                report_images=2,
+                wide=("conv_in", "conv_out"),
+            ),
         )
 
     assert again(3).to_bytes() == artifact.to_bytes()
@@ -244,7 +249,8 @@ def test_same_seed_same_bytes_and_another_seed_others(artifact):
 def test_ddpm_one_group_and_group_per_step():
     for sampler, groups in (("ddpm", 1), ("ddim", 3)):
         artifact = calibrate(
-            small_checkpoint(), steps=3, sampler=sampler, groups=groups, images=2, report_images=0
+            small_checkpoint(),
+            Options(steps=3, sampler=sampler, groups=groups, images=2, report_images=0),
         )
         assert artifact.groups == groups
         assert artifact.sampler == sampler
@@ -274,6 +280,8 @@ def test_statistics_cover_what_was_sampled(sampler):
         ({"steps": 0}, r"steps = 0 is not supported"),
         ({"sampler": "heun"}, r"sampler 'heun' is not known"),
         ({"images": 0}, r"images: 0; allowed: 1 or more"),
+        ({"budget": 1.5}, r"budget: 1.5; allowed: 0..1"),
+        ({"rounding": "up"}, r"rounding: 'up'; allowed: output, nearest"),
         ({"wide": ("conv_mid",)}, r"wide edge conv_mid: no such layer"),
         ({"wide": ("mid_block.attentions.0.to_q",)}, r"wide edge .*to_q: not available"),
     ],
@@ -281,17 +289,30 @@ def test_statistics_cover_what_was_sampled(sampler):
 def test_bad_arguments_are_refused_before_any_work(options, text):
     calls = []
     with pytest.raises(UserError, match=text):
-        calibrate(small_checkpoint(), progress=lambda *call: calls.append(call), **options)
+        calibrate(small_checkpoint(), Options(**options), lambda *call: calls.append(call))
     assert not calls
 
 
 def test_progress_names_stages_and_reaches_the_end():
     shares: dict[str, list[float]] = {}
     calibrate(
-        small_checkpoint(), steps=2, groups=1, images=2, report_images=1,
-        progress=lambda stage, share: shares.setdefault(stage, []).append(share),
-    )  # fmt: skip
-    assert list(shares) == ["trajectories", "bias correction", "report trajectories", "report"]
+        small_checkpoint(),
+        Options(steps=2, groups=2, images=2, report_images=1),
+        lambda stage, share: shares.setdefault(stage, []).append(share),
+    )
+    assert list(shares) == [
+        "trajectories",
+        "sensitivity of the image",
+        "bias of wide edges",
+        "noise of each edge",
+        "bias before rounding",
+        "weights",
+        "bias correction",
+        "own trajectories",
+        "second bias correction",
+        "report trajectories",
+        "report",
+    ]
     assert all(values[-1] == 1.0 for values in shares.values())
 
 
@@ -303,12 +324,12 @@ def test_a_norm_parameter_out_of_range_is_refused():
     unet.requires_grad_(False)
     unet.conv_norm_out.weight[3] = 17.0
     with pytest.raises(UserError, match=r"norm conv_norm_out: gamma is outside -16\.\.16"):
-        calibrate(dataclasses.replace(checkpoint, unet=unet), steps=2, groups=1, images=1)
+        calibrate(dataclasses.replace(checkpoint, unet=unet), Options(steps=2, groups=1, images=1))
 
 
 def test_a_bias_out_of_range_is_refused():
     with pytest.raises(UserError, match="layer a: a bias of 40000 LSBs, over int16"):
-        round_biases({"a": np.full((2, 1), 4e4)}, {"a": np.zeros((1, 1))}, [0, 0])
+        round_biases({"a": np.full((2, 1), 4e4)}, {"a": np.zeros((2, 1))})
 
 
 def test_group_summary():

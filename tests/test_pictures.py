@@ -1,4 +1,4 @@
-"""Float samples beside quantized ones, through the function and through ``stepscale sample``."""
+"""Float samples beside integer ones, through the function and through ``stepscale sample``."""
 
 import json
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cosim.cli import run
-from cosim.pictures import draw, quantized_model, write_samples
+from cosim.pictures import draw, draw_integer, write_samples
 from golden.errors import UserError
 from golden.network.samplers import make_sampler
 from tests.small_network import STEPS, small_artifact, small_checkpoint
@@ -28,24 +28,25 @@ def test_both_kinds_in_one_picture(tmp_path, sampler):
     # three images of 16 pixels with gaps of 2, twice, and a gutter of 8
     assert matplotlib.image.imread(out).shape[:2] == (20, 2 * (3 * 18 + 2) + 8)
     float_images = draw(small_checkpoint().unet, sampler, 4, 3, SHAPE)
-    model = quantized_model(small_artifact(), sampler)
-    error = np.mean((float_images - draw(model, sampler, 4, 3, SHAPE)) ** 2)
+    codes = draw_integer(small_artifact(), 4, 3)
+    error = np.mean((float_images - codes / np.float32(4096)) ** 2)
     assert figures["psnr_db"] == round(10 * float(np.log10(4 / error)), 2)
     assert figures["psnr_db"] > 15  # random weights: their noise would give 6 dB
     assert (figures["samples"], figures["seed"], figures["steps"]) == (3, 4, STEPS)
 
 
-def test_a_quantized_image_does_not_depend_on_its_batch(sampler):
-    model = quantized_model(small_artifact(), sampler)
-    assert np.array_equal(draw(model, sampler, 4, 2, SHAPE)[:1], draw(model, sampler, 4, 1, SHAPE))
+def test_an_integer_image_does_not_depend_on_its_batch():
+    artifact = small_artifact()
+    assert np.array_equal(draw_integer(artifact, 4, 2)[:1], draw_integer(artifact, 4, 1))
 
 
 def test_artifact_of_another_sampler_or_checkpoint(tmp_path, sampler):
     scheduler = small_checkpoint().scheduler
-    with pytest.raises(UserError, match="was calibrated for 5"):
-        quantized_model(small_artifact(), make_sampler("ddim", scheduler, STEPS + 1))
-    with pytest.raises(UserError, match="was calibrated for 'ddim'"):
-        quantized_model(small_artifact(), make_sampler("ddpm", scheduler, STEPS))
+    out = tmp_path / "x.png"
+    for name, steps, text in (("ddim", STEPS + 1, "for 5"), ("ddpm", STEPS, "for 'ddim'")):
+        other_sampler = make_sampler(name, scheduler, steps)
+        with pytest.raises(UserError, match=f"was calibrated {text}"):
+            write_samples(out, small_checkpoint(), other_sampler, small_artifact())
     other = small_artifact().replace(checkpoint_sha256="cd" * 32)
     with pytest.raises(UserError, match=r"artifact was made from checkpoint cdcdcdcdcdcd\.\.\."):
         write_samples(tmp_path / "x.png", small_checkpoint(), sampler, other)

@@ -20,9 +20,17 @@ def calibrate(
     groups: Annotated[int, typer.Option(help="timestep groups")] = 8,
     images: Annotated[int, typer.Option(help="images to calibrate on")] = 32,
     report_images: Annotated[int, typer.Option(help="images of the figures, 0 for none")] = 16,
+    budget: Annotated[
+        float, typer.Option(help="share of extra multiplications that 12-bit inputs may cost")
+    ] = 0.05,
     wide: Annotated[
-        str, typer.Option(help="layers whose input has 12 bits, separated by commas")
-    ] = "conv_in,conv_out",
+        str | None,
+        typer.Option(help="layers whose input has 12 bits, separated by commas; else chosen"),
+    ] = None,
+    rounding: Annotated[
+        str, typer.Option(help="of weights: output (least output error) or nearest")
+    ] = "output",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     seed: Annotated[int, typer.Option(help="seed of the images; figures use seed + 1")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
 ) -> None:
@@ -35,11 +43,26 @@ def calibrate(
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
     from rich.table import Table
 
+    from golden.calibration.calibrate import Options
     from golden.calibration.calibrate import calibrate as run
     from golden.files import atomic_write, ensure_writable_folder
     from golden.network.checkpoint import embedded_checkpoint, load_checkpoint
+    from golden.network.training import pick_device
 
     console = Console()
+    names = None if wide is None else tuple(n.strip() for n in wide.split(",") if n.strip())
+    options = Options(
+        steps=steps,
+        sampler=sampler,
+        groups=groups,
+        seed=seed,
+        images=images,
+        report_images=report_images,
+        wide=names,
+        budget=budget,
+        rounding=rounding,
+        device=pick_device(device).type,
+    )
     network = embedded_checkpoint() if checkpoint is None else load_checkpoint(checkpoint)
     for file in (out, json_file):
         if file is not None:
@@ -56,17 +79,7 @@ def calibrate(
                     console.print(f"{stage} ...")
             bars.update(tasks[stage], completed=share)
 
-        artifact = run(
-            network,
-            steps=steps,
-            sampler=sampler,
-            groups=groups,
-            seed=seed,
-            images=images,
-            report_images=report_images,
-            wide=tuple(name.strip() for name in wide.split(",") if name.strip()),
-            progress=progress,
-        )
+        artifact = run(network, options, progress)
     artifact.save(out)
     seconds = time.perf_counter() - started
     figures = artifact.provenance["figures"]
@@ -93,6 +106,10 @@ def calibrate(
         f"group error {figures['group_error']:.4g}, of uniform groups "
         f"{figures['group_error_uniform']:.4g}"
     )
+    console.print(
+        f"12-bit inputs: {', '.join(artifact.wide)}: "
+        f"{100 * figures['extra_macs']:.2f} % extra multiplications"
+    )
     digest = hashlib.sha256(out.read_bytes()).hexdigest()
     console.print(f"wrote {out} ({out.stat().st_size} bytes) in {seconds:.0f} s, sha256 {digest}")
     if json_file is not None:
@@ -107,6 +124,7 @@ def calibrate(
             "images": images,
             "boundaries": list(artifact.boundaries),
             "wide": list(artifact.wide),
+            "extra_macs": figures["extra_macs"],
             "overflow_bound": max(artifact.overflow.values()),
             "seconds": round(seconds, 2),
             "figures": figures,

@@ -36,7 +36,7 @@ def demo(
     from cosim.commands._progress import shown
     from cosim.pictures import write_samples
     from cosim.report import describe, report_json, report_table
-    from golden.calibration.calibrate import calibrate
+    from golden.calibration.calibrate import Options, calibrate
     from golden.files import atomic_write, ensure_writable_folder
     from golden.network.checkpoint import embedded_checkpoint, load_checkpoint
     from golden.network.samplers import make_sampler
@@ -67,10 +67,9 @@ def demo(
         done("network", f"sha256 {network.sha256[:16]}")
         made = calibrate(
             network,
-            steps=steps,
-            groups=groups,
-            seed=seed + 1000,  # not the images that are shown and compared
-            progress=lambda stage, share: progress(f"calibrate: {stage}", round(100 * share), 100),
+            # not the images that are shown and compared
+            Options(steps=steps, groups=groups, seed=seed + 1000),
+            lambda stage, share: progress(f"calibrate: {stage}", round(100 * share), 100),
         )
         made.save(artifact)
         figures = made.provenance["figures"]
@@ -108,7 +107,7 @@ def demo(
                 count=samples,
                 progress=progress,
             )
-            done("picture", f"{picture['out']}, left float, right quantized edges, "
+            done("picture", f"{picture['out']}, left float, right integers, "
                  f"PSNR {picture['psnr_db']} dB")  # fmt: skip
     report = report_json(results, suite="demo", seed=seed, by="layer")
     report |= {

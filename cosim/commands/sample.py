@@ -1,4 +1,4 @@
-"""``stepscale sample``: draw images from the float network and from its quantized edges."""
+"""``stepscale sample``: draw images from the float network and from its integer model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ def sample(
         Path | None, typer.Option(help="checkpoint folder; the embedded network if left out")
     ] = None,
     artifact: Annotated[
-        Path | None, typer.Option(help="artifact: add images of its quantized edges")
+        Path | None, typer.Option(help="artifact: add images of its integer model")
     ] = None,
     samples: Annotated[int, typer.Option(help="number of images")] = 16,
     steps: Annotated[int, typer.Option(help="sampler steps")] = 50,
@@ -24,7 +24,7 @@ def sample(
     scale: Annotated[int, typer.Option(help="size of a pixel in the picture")] = 4,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
 ) -> None:
-    """Draw images; with an artifact the quantized ones stand right of the float ones."""
+    """Draw images; with an artifact the integer ones stand right of the float ones."""
     import json
 
     from rich.console import Console
@@ -62,6 +62,6 @@ def sample(
     if json_file is not None:
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    kinds = "float" if tables is None else "float and quantized"
+    kinds = "float" if tables is None else "float and integer"
     psnr = "" if tables is None else f", {figures['psnr_db']} dB to the float images"
     Console().print(f"{samples} {kinds} images, {sampler} {steps}, seed {seed}{psnr}: {out}")

@@ -256,7 +256,9 @@ class _Calibration:
         )
         return artifact.replace(tensors={**artifact.tensors, **round_biases(self.base, found)})
 
-    def _choose_wide(self, statistics: Statistics) -> tuple[tuple[str, ...], Tables, dict[str, Any]]:
+    def _choose_wide(
+        self, statistics: Statistics
+    ) -> tuple[tuple[str, ...], Tables, dict[str, Any]]:
         """Layers to read in 12 bits, their tables, and the measured noise behind the choice."""
         always = tuple(name for name, spec in self.specs.items() if spec.source == "image")
         every = tuple(name for name, spec in self.specs.items() if can_be_wide(spec))

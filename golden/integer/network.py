@@ -161,7 +161,12 @@ class IntegerNetwork:
 
         ``steps``: one sampler step, or (N,) int64 steps of one timestep group.
         """
-        return _Pass(self, len(x_t), steps, observer).network(x_t)
+        config = self.artifact.config
+        shape = (config.in_channels, *config.sample_size)
+        if x_t.ndim != 4 or tuple(x_t.shape[1:]) != shape or x_t.dtype != torch.int16:
+            wanted = f"(N, {', '.join(map(str, shape))}) int16"
+            raise ValueError(f"x_t must be {wanted}, got {tuple(x_t.shape)} {x_t.dtype}")
+        return _Pass(self, steps, observer).network(x_t)
 
     def start(self, seed: int, images: range) -> Tensor:
         """The noise that trajectories start from, (N, C, H, W) int16."""
@@ -199,9 +204,7 @@ class IntegerNetwork:
 class _Pass:
     """One evaluation; tensors are (N, H, W, C)."""
 
-    def __init__(
-        self, net: IntegerNetwork, count: int, steps: int | Tensor, observer: Observer | None
-    ) -> None:
+    def __init__(self, net: IntegerNetwork, steps: int | Tensor, observer: Observer | None) -> None:
         self.net, self.artifact, self.observer = net, net.artifact, observer
         if isinstance(steps, int):
             self.group = self.artifact.group(steps)
