@@ -5,6 +5,7 @@ mean over areas of 2x2 of that.
 """
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -13,18 +14,23 @@ import numpy as np
 import numpy.typing as npt
 
 from golden.errors import UserError
+from golden.network.image import to_bytes
 
-__all__ = ["DEFAULT_FOLDER", "load_images", "read_idx", "resize"]
+__all__ = ["DEFAULT_FOLDER", "load_bytes", "load_images", "load_labels", "read_idx", "resize"]
 
 DEFAULT_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FILES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.gz"}
+LABELS = {"train": "train-labels-idx1-ubyte.gz", "test": "t10k-labels-idx1-ubyte.gz"}
 HOW_TO_GET = "`apt install dataset-fashion-mnist` puts it there, or name its folder with --data"
 IDX3_BYTES = 0x00000803
-"""Magic number of an idx file with three dimensions of unsigned bytes."""
+"""Magic number of an idx file of bytes with three dimensions; its last byte counts them."""
 
 
-def read_idx(path: Path) -> npt.NDArray[np.uint8]:
-    """Return the images of a gzipped idx3 file, (count, height, width) uint8."""
+def read_idx(path: Path, dimensions: int = 3) -> npt.NDArray[np.uint8]:
+    """Return the contents of a gzipped idx file of bytes.
+
+    Images have 3 ``dimensions``, (count, height, width) uint8; labels have 1, (count,) uint8.
+    """
     try:
         with gzip.open(path) as stream:
             data = stream.read()
@@ -32,17 +38,19 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
         raise UserError(f"data set file {path} is missing; {HOW_TO_GET}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"data set file {path}: cannot be read ({error})") from error
-    if len(data) < 16:
-        raise UserError(f"data set file {path}: needs a header of 16 bytes, got {len(data)}")
-    magic, count, height, width = struct.unpack(">4I", data[:16])
-    if magic != IDX3_BYTES:
+    header = 4 + 4 * dimensions
+    if len(data) < header:
+        raise UserError(f"data set file {path}: needs a header of {header} bytes, got {len(data)}")
+    magic, *shape = struct.unpack(f">{1 + dimensions}I", data[:header])
+    wanted_magic = IDX3_BYTES - 3 + dimensions
+    if magic != wanted_magic:
         raise UserError(
-            f"data set file {path}: magic must be {IDX3_BYTES:#010x}, got {magic:#010x}"
+            f"data set file {path}: magic must be {wanted_magic:#010x}, got {magic:#010x}"
         )
-    if len(data) - 16 != count * height * width:
-        wanted = f"{count} x {height} x {width} bytes"
-        raise UserError(f"data set file {path}: must hold {wanted}, got {len(data) - 16}")
-    return np.frombuffer(data, np.uint8, offset=16).reshape(count, height, width)
+    if len(data) - header != math.prod(shape):
+        wanted = f"{' x '.join(map(str, shape))} bytes"
+        raise UserError(f"data set file {path}: must hold {wanted}, got {len(data) - header}")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
 def resize(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.float32]:
@@ -63,3 +71,18 @@ def load_images(
 ) -> npt.NDArray[np.float32]:
     """Return the images of ``split`` ("train" or "test"), (count, 1, size, size) in [-1, 1]."""
     return resize(read_idx(folder / FILES[split]), size)
+
+
+def load_bytes(
+    folder: Path = DEFAULT_FOLDER, size: int = 16, split: str = "train"
+) -> npt.NDArray[np.uint8]:
+    """Return the images of ``split`` as a sampler writes them, (count, 1, size, size) uint8."""
+    return to_bytes(load_images(folder, size, split))
+
+
+def load_labels(folder: Path = DEFAULT_FOLDER, split: str = "train") -> npt.NDArray[np.uint8]:
+    """Return the classes of the images of ``split``, (count,) uint8 in 0..9."""
+    labels = read_idx(folder / LABELS[split], dimensions=1)
+    if labels.size and labels.max() > 9:
+        raise UserError(f"data set file {folder / LABELS[split]}: label {labels.max()} is above 9")
+    return labels

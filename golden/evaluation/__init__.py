@@ -1,0 +1,1 @@
+"""How good an integer network is: features, Fréchet distance, ablation."""
