@@ -28,6 +28,7 @@ __all__ = [
     "ConvWeight",
     "conv2d",
     "conv2d_exact",
+    "conv2d_requantized",
     "matmul",
     "matmul_exact",
     "patches",
@@ -166,40 +167,68 @@ def patches(operand: Tensor, kernel: int, stride: int, kind: torch.dtype) -> Ten
     return windows.to(kind, memory_format=torch.contiguous_format).reshape(n * ho * wo, -1)
 
 
-def _product(columns: Tensor, weight: ConvWeight) -> Tensor:
-    result: Tensor | None = None
-    for first, last, matrix in weight.parts:
-        kind = torch.int32 if matrix.dtype == torch.float32 else torch.int64
-        part = torch.mm(columns[:, first:last], matrix).to(kind)
-        result = part if result is None else result.add_(part)
-    assert result is not None
-    return result
+def _output_shape(operand: Tensor, weight: ConvWeight) -> tuple[int, int, int]:
+    """(N, Ho, Wo) of the conv."""
+    n, height, width, _ = operand.shape
+    left, right, top, bottom = weight.padding
+    ho = (height + top + bottom - weight.kernel) // weight.stride + 1
+    wo = (width + left + right - weight.kernel) // weight.stride + 1
+    return n, ho, wo
 
 
-def conv2d(operand: Tensor, weight: ConvWeight) -> Tensor:
-    """Cross-correlation of integers (N, H, W, Cin) int16 -> (N, Ho, Wo, Cout) int32 or int64.
-
-    Operands must keep to the reaches that ``weight`` was prepared for.
-    """
+def _columns(operand: Tensor, weight: ConvWeight) -> Iterator[tuple[slice, Tensor]]:
+    """Images and their patches; on a CPU as many at a time as stay in the cache."""
+    n, ho, wo = _output_shape(operand, weight)
     if any(weight.padding):
         left, right, top, bottom = weight.padding
         operand = functional.pad(operand, (0, 0, left, right, top, bottom))
     operand = operand.contiguous()
-    n, height, width, channels = operand.shape
-    kernel, stride = weight.kernel, weight.stride
-    ho, wo = (height - kernel) // stride + 1, (width - kernel) // stride + 1
     kind = weight.parts[0][2].dtype
-    outputs = weight.parts[0][2].shape[1]
     batch = n
-    if operand.device.type == "cpu":  # patches that stay in the cache
-        batch = max(1, PATCH_ELEMENTS // (kernel * kernel * channels * ho * wo))
+    if operand.device.type == "cpu":
+        taps = weight.kernel * weight.kernel
+        batch = max(1, PATCH_ELEMENTS // (taps * operand.shape[3] * ho * wo))
+    for first in range(0, n, batch):
+        images = slice(first, min(first + batch, n))
+        yield images, patches(operand[images], weight.kernel, weight.stride, kind)
+
+
+def conv2d(operand: Tensor, weight: ConvWeight) -> Tensor:
+    """Cross-correlation of integers (N, H, W, Cin) int16 -> (N, Ho, Wo, Cout) int64.
+
+    Operands must keep to the reaches that ``weight`` was prepared for.
+    """
+    blocks = []
     with _full_precision():
-        blocks = [
-            _product(patches(operand[i : i + batch], kernel, stride, kind), weight)
-            for i in range(0, n, batch)
-        ]
-    joined = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
-    return joined.view(n, ho, wo, outputs)
+        for _, columns in _columns(operand, weight):
+            products = [torch.mm(columns[:, a:b], part).long() for a, b, part in weight.parts]
+            blocks.append(torch.stack(products).sum(dim=0) if products[1:] else products[0])
+    return torch.cat(blocks).view(*_output_shape(operand, weight), -1)
+
+
+def conv2d_requantized(
+    operand: Tensor, weight: ConvWeight, scale: Tensor, bias: Tensor, bits: int
+) -> Tensor:
+    """``sat(rsh(acc * M, n) + b)`` of a conv, (N, H, W, Cin) int16 -> (N, Ho, Wo, Cout).
+
+    ``scale`` (Cout,) float64, M * 2**-n exactly; ``bias`` (1 or N, Cout) float64, int16 values.
+    float64 loses nothing: |acc * M| < 2**47, the half below its last bit makes 48 bits, and the
+    bias is added to an integer below 2**48. Returns int16 for more than 8 bits, else int8.
+    """
+    shape = _output_shape(operand, weight)
+    outputs = scale.shape[0]
+    kind = torch.int16 if bits > 8 else torch.int8
+    result = torch.empty((*shape, outputs), dtype=kind, device=operand.device)
+    top = 1 << (bits - 1)
+    with _full_precision():
+        for images, columns in _columns(operand, weight):
+            acc = torch.mm(columns[:, slice(*weight.parts[0][:2])], weight.parts[0][2])
+            for first, last, part in weight.parts[1:]:
+                acc = acc.to(torch.float64).add_(torch.mm(columns[:, first:last], part))
+            value = (acc * scale).add_(0.5).floor_().view(-1, shape[1], shape[2], outputs)
+            value += (bias[images] if len(bias) > 1 else bias)[:, None, None, :]
+            result[images] = value.clamp_(-top, top - 1)
+    return result
 
 
 def matmul(left: Tensor, right: Tensor, bound: int) -> Tensor:

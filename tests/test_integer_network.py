@@ -90,13 +90,24 @@ def test_every_tensor_between_operations_is_an_integer(artifact, monkeypatch):
 
         monkeypatch.setattr(module, name, wrapped)
 
-    public = [name for name in operations.__all__ if name != "tables"]
+    inner = {"Operations", "compiled", "eager", "tables", "half", "rsqrt"}  # no tensors of elements
+    public = [name for name in operations.__all__ if name not in inner]
     for name in public:
         watch(operations, name)
-    watch(fast, "conv2d")
+    for name in ("operand", "norm", "conv", "residual", "attention", "network"):
+        watch(fast._Pass, name)
     watch(operations.exact_matmul, "matmul")
     IntegerNetwork(artifact).sample(1, range(2))
-    assert seen == {*public, "conv2d", "matmul"}
+    assert seen == {
+        *public,
+        "matmul",
+        "operand",
+        "norm",
+        "conv",
+        "residual",
+        "attention",
+        "network",
+    }
 
 
 def test_operations_equal_the_blocks():
@@ -105,20 +116,31 @@ def test_operations_equal_the_blocks():
     x = np.clip(rng.normal(50, 900, (2, 16, 6, 6)), -32768, 32767).astype(np.int16)
     gamma, beta = rng.integers(-32768, 32768, (2, 16))
     E = group_norm.epsilon_constant(4 * 36, 1e-6, 9)
-    u = operations.group_norm(T(x).permute(0, 2, 3, 1), T(gamma), T(beta), 4, E, seeds)
+    u = operations.group_norm(
+        T(x).permute(0, 2, 3, 1), T(gamma), T(beta), 4, torch.tensor([E]), seeds
+    )
     expected = group_norm.group_norm(x, gamma, beta, 4, E)
     assert (u.permute(0, 3, 1, 2).numpy() - 2048 == expected).all()
     q, k, v = (rng.integers(-128, 128, (2, 2, 12, 8)) for _ in range(3))
     pairs = (40000, 18), (50000, 16)
-    got = operations.attention(*(T(t.astype(np.int8)) for t in (q, k, v)), *pairs, exponentials)
+    tensors = (T(t.astype(np.int8)) for t in (q, k, v))
+    got = operations.eager().attention(*tensors, *map(torch.tensor, pairs), exponentials)
     assert (got.numpy() == softmax.attention(q, k, v, *pairs)).all()
-    acc = rng.integers(-(1 << 31), 1 << 31, (2, 3, 3, 48))
     M = np.where(np.arange(48) == 5, 0, rng.integers(1 << 15, 1 << 16, 48))
     n, b = np.arange(48), rng.integers(-32768, 32768, 48)
-    constant = operations.half(T(n)) + (T(b) << T(n))
+    # a 1x1 conv with the weights 1 brings each acc to its own channel
     for bits in (8, 16):
-        got = operations.requantize(T(acc.astype(np.int32)), T(M), T(n), constant, bits)
-        assert (got.numpy() == requantizer.requantize(acc, M, n, b, bits)).all()
+        for low, top in ((-128, 128), (-2063, 2064)):
+            x = rng.integers(low, top, (2, 3, 3, 48)).astype(np.int16)
+            weight = (np.eye(48, dtype=np.int8) * 127)[:, :, None, None]
+            prepared = exact_matmul.ConvWeight.prepare(
+                weight, [48], [2063], 1, (0, 0, 0, 0), torch.device("cpu")
+            )
+            got = exact_matmul.conv2d_requantized(
+                T(x), prepared, T(np.ldexp(M.astype(float), -n)), T(b.astype(float))[None], bits
+            )
+            acc = 127 * x.astype(np.int64)
+            assert (got.numpy() == requantizer.requantize(acc, M, n, b, bits)).all()
     row = (165_000_000, -164_000_000, 900_000, 3, 100_000, 40_000)
     x, eps, noise = rng.integers(-32768, 32768, (3, 500)).astype(np.int16)
     got = operations.sampler_step(T(x), T(eps), row, 4096, T(noise))

@@ -34,7 +34,7 @@ RANGES = {
     "sampler.reach": (1, 32767),
 }
 MULTIPLIER_MIN = 1 << 15
-E_MAX = (1 << 62) - 1
+E_MAX = 1 << 46  # with N**2 * 32767.5**2, the largest variance, it keeps V below 2**62
 COEFFICIENT_MAX = (1 << 31) - 1
 
 

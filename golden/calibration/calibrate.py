@@ -63,8 +63,8 @@ class Options:
     """What decides the result, beside the network.
 
     Calibrates on images 0..``images``-1 of ``seed``; figures are measured on ``report_images``
-    images of ``seed + 1`` (0: no figures). ``wide``: layers whose input has 12 bits; ``None``: chosen
-    within ``budget``, the share of multiplications that second passes may add. ``rounding``:
+    images of ``seed + 1`` (0: no figures). ``wide``: layers whose input has 12 bits; ``None``:
+    chosen within ``budget``, the share of multiplications that second passes may add. ``rounding``:
     ``output`` (least output error) or ``nearest``. ``bias_correction``, ``second_pass`` (correction
     on the integer model's own trajectories) and ``weighted_groups`` can be turned off to see what
     they are worth. ``UserError`` for values that cannot be.
@@ -261,7 +261,13 @@ class _Calibration:
     ) -> tuple[tuple[str, ...], Tables, dict[str, Any]]:
         """Layers to read in 12 bits, their tables, and the measured noise behind the choice."""
         always = tuple(name for name, spec in self.specs.items() if spec.source == "image")
-        every = tuple(name for name, spec in self.specs.items() if can_be_wide(spec))
+        counts = macs(self.config)
+        left = self.options.budget * sum(counts.values()) - sum(counts[name] for name in always)
+        every = tuple(
+            name
+            for name, spec in self.specs.items()
+            if name in always or (can_be_wide(spec) and counts[name] <= left)
+        )
         trajectories = statistics.trajectories
         images = slice(0, PROBE_IMAGES)
         probe = Trajectories(trajectories.x[:, images], trajectories.eps[:, images])
@@ -281,7 +287,6 @@ class _Calibration:
             self.device,
             self._stage("noise of each edge"),
         )
-        counts = macs(self.config)
         picked = choose(floor, noise, counts, self.options.budget, always)
         total = floor + sum(noise.values())
         figures = {

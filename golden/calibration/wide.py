@@ -2,7 +2,8 @@
 
 From a network whose edges are all wide, each edge alone is brought back to 8 bits: what the noise
 of eps grows by, ``n_e[t]``, is the edge's own. The edges read in 12 bits are then picked one by one
-by ``mean over t of log(noise[t] / (noise[t] - n_e[t]))`` for each extra MAC, while the budget lasts.
+by ``mean over t of log(noise[t] / (noise[t] - n_e[t]))`` for each extra MAC, while the budget
+lasts.
 """
 
 import math
@@ -66,18 +67,19 @@ def edge_noise(
     device: torch.device | str = "cpu",
     progress: Callable[[float], None] | None = None,
 ) -> tuple[Float64, dict[str, Float64]]:
-    """Noise of eps, relative to eps, at ``steps``: of all-wide, and what each edge adds alone.
+    """Noise of eps, relative to eps, at ``steps``: of the artifact, and what each edge adds.
 
-    Returns (len(steps),) and, by layer that can be wide and is no image edge, (len(steps),).
+    ``artifact``: with every edge wide that may be. Returns (len(steps),) and, by wide layer that is
+    no image edge, the (len(steps),) that bringing it back to 8 bits adds.
     """
-    candidates = [n for n, spec in artifact.layers.items() if can_be_wide(spec)]
-    everything = with_edges(artifact, narrow, broad, set(candidates))
+    candidates = set(artifact.wide)
+    everything = with_edges(artifact, narrow, broad, candidates)
     base = IntegerNetwork(everything, device)
     floor = relative_noise(base, reference, steps)
     found = {}
-    optional = [n for n in candidates if artifact.layers[n].source != "image"]
+    optional = [n for n in artifact.wide if artifact.layers[n].source != "image"]
     for count, name in enumerate(optional):
-        one_less = with_edges(everything, narrow, broad, set(candidates) - {name})
+        one_less = with_edges(everything, narrow, broad, candidates - {name})
         noise = relative_noise(IntegerNetwork(one_less, device, like=base), reference, steps)
         found[name] = np.maximum(noise - floor, 0.0)
         if progress is not None:

@@ -24,7 +24,7 @@ from golden.calibration.region import (
     wide_operands,
 )
 from golden.calibration.topology import LayerSpec
-from golden.exact_matmul import ConvWeight, conv2d
+from golden.exact_matmul import ConvWeight, conv2d, conv2d_requantized
 from golden.integer import operations
 from golden.network.samplers import START, noise_q12
 from golden.sampler import image_byte
@@ -53,10 +53,8 @@ class _Layer:
     weight: ConvWeight
     operands: list[Tensor]  # silu edges: operand of every u, (4096,) int16
     edge: list[tuple[Tensor, Tensor, Tensor | None]]  # M, n, k: scalars or (Cin,)
-    multiplier: list[Tensor]
-    shift: list[Tensor]
-    constant: Tensor  # half(n) + b * 2**n of every step, (T, Cout)
-    rounding: list[Tensor]  # half(n)
+    scale: list[Tensor]  # M * 2**-n, float64: for exact_matmul
+    bias: Tensor  # of every step, (T, Cout), float64: for exact_matmul
 
 
 class IntegerNetwork:
@@ -67,11 +65,16 @@ class IntegerNetwork:
         artifact: Artifact,
         device: torch.device | str = "cpu",
         *,
+        compiled: bool = False,
         like: "IntegerNetwork | None" = None,
     ) -> None:
-        """``like``: a network on the same device whose layers are shared where tables are."""
+        """``compiled``: fuse the elementwise operations with ``torch.compile``: the same integers,
+        faster after a minute of compiling. ``like``: a network on the same device whose layers are
+        shared where tables are.
+        """
         self.artifact = artifact
         self.device = torch.device(device)
+        self.operations = operations.compiled() if compiled else operations.eager()
         self._seeds, self._exponentials = operations.tables(self.device)
         shared = {} if like is None else like._shared_with(artifact)
         self._layers = {
@@ -80,9 +83,22 @@ class IntegerNetwork:
         }
         self._norms = {
             name: tuple(
-                self._tensor(artifact.tensors[f"{name}.{key}"]) for key in ("gamma", "beta")
+                self._tensor(artifact.tensors[f"{name}.{key}"]) for key in ("gamma", "beta", "E")
             )
             for name in artifact.norms
+        }
+        self._attentions = {
+            spec.attention: [
+                tuple(
+                    self._tensor(
+                        [artifact.tensors[f"{spec.attention}.{what}.{key}"][g] for key in "Mn"]
+                    )
+                    for what in ("logit", "value")
+                )
+                for g in range(artifact.groups)
+            ]
+            for spec in artifact.layers.values()
+            if spec.source == "attention"
         }
         self._coefficients = [
             tuple(int(v) for v in row) for row in artifact.tensors["sampler.coefficients"]
@@ -133,10 +149,9 @@ class IntegerNetwork:
                 wide = kind == "wide_stream"
                 found = [WIDE_REACH if wide else int8_reach(int(k)) for k in rows[2]]
             reaches = [max(pair) for pair in zip(reaches, found, strict=True)]
-        shift = tensors[f"{name}.n"].astype(np.int64)
-        group = [self.artifact.group(i) for i in range(self.artifact.steps)]
-        rounding = (np.int64(1) << shift) >> 1
-        constant = rounding[group] + (tensors[f"{name}.b"].astype(np.int64) << shift[group])
+        scale = np.ldexp(
+            tensors[f"{name}.M"].astype(np.float64), -tensors[f"{name}.n"].astype(np.int64)
+        )
         return _Layer(
             spec=spec,
             kind=kind,
@@ -150,10 +165,8 @@ class IntegerNetwork:
             ),
             operands=operands,
             edge=edges,
-            multiplier=[self._tensor(tensors[f"{name}.M"][g]) for g in groups],
-            shift=[self._tensor(row) for row in shift],
-            constant=self._tensor(constant),
-            rounding=[self._tensor(row) for row in rounding],
+            scale=[torch.from_numpy(row).to(self.device) for row in scale],
+            bias=self._tensor(tensors[f"{name}.b"]).to(torch.float64),
         )
 
     def eps(self, x_t: Tensor, steps: int | Tensor, observer: Observer | None = None) -> Tensor:
@@ -224,36 +237,28 @@ class _Pass:
             flat = torch.index_select(layer.operands[self.group], 0, source.reshape(-1))
             return flat.view(source.shape)
         bits = 12 if layer.kind == "wide_stream" else 8
-        return operations.edge(source, *layer.edge[self.group], bits)
+        return self.net.operations.edge(source, *layer.edge[self.group], bits)
 
     def conv(self, name: str, source: Tensor) -> Tensor:
         """Run one layer; ``source``: u index, stream, x_t or attention output."""
         layer, g = self.net._layers[name], self.group
         operand = self.operand(layer, source)
         if layer.spec.upsample:
-            operand = operations.upsample(operand)
+            operand = self.net.operations.upsample(operand)
         if self.observer is not None:
             self.observer.operand(layer.spec, operand)
-        acc = conv2d(operand, layer.weight)
-        constant = layer.constant[self.steps]
+        bias = layer.bias[self.steps]
         if self.observer is not None:
-            bias = self.observer.bias(layer.spec, acc, self.steps)
-            if bias is not None:
-                constant = layer.rounding[g] + (bias << layer.shift[g])
-        return operations.requantize(
-            acc,
-            layer.multiplier[g],
-            layer.shift[g],
-            constant[:, None, None, :],
-            layer.spec.out_width,
-        )
+            acc = conv2d(operand, layer.weight)
+            given = self.observer.bias(layer.spec, acc, self.steps)
+            bias = bias if given is None else given.to(bias)
+        return conv2d_requantized(operand, layer.weight, layer.scale[g], bias, layer.spec.out_width)
 
     def norm(self, name: str, x: Tensor) -> Tensor:
         """GroupNorm of the stream: index u + 2048."""
-        gamma, beta = self.net._norms[name]
+        gamma, beta, E = self.net._norms[name]
         groups = self.artifact.config.norm_num_groups
-        E = int(self.artifact.tensors[f"{name}.E"][0])
-        return operations.group_norm(x, gamma, beta, groups, E, self.net._seeds)
+        return self.net.operations.group_norm(x, gamma, beta, groups, E, self.net._seeds)
 
     def residual(self, path: str, x: Tensor) -> Tensor:
         """Residual block on the stream."""
@@ -261,7 +266,7 @@ class _Pass:
         hidden = self.conv(f"{path}.conv2", self.norm(f"{path}.norm2", hidden))
         shortcut = f"{path}.conv_shortcut"
         around = self.conv(shortcut, x) if shortcut in self.artifact.layers else x
-        return operations.residual_sum(around, hidden)
+        return self.net.operations.residual_sum(around, hidden)
 
     def attention(self, path: str, x: Tensor) -> Tensor:
         """Self-attention over the pixels, added to the stream."""
@@ -275,13 +280,10 @@ class _Pass:
             .transpose(1, 2)
             for part in "qkv"
         )
-        pairs = [
-            tuple(int(self.artifact.tensors[f"{path}.{what}.{key}"][self.group]) for key in "Mn")
-            for what in ("logit", "value")
-        ]
-        out = operations.attention(q, k, v, pairs[0], pairs[1], self.net._exponentials)
+        logit, value = self.net._attentions[path][self.group]
+        out = self.net.operations.attention(q, k, v, logit, value, self.net._exponentials)
         out = out.transpose(1, 2).reshape(n, height, width, channels)
-        return operations.residual_sum(x, self.conv(f"{path}.to_out.0", out))
+        return self.net.operations.residual_sum(x, self.conv(f"{path}.to_out.0", out))
 
     def network(self, x_t: Tensor) -> Tensor:
         """x_t (N, C, H, W) int16 -> eps (N, C, H, W) int16."""

@@ -2,13 +2,18 @@
 
 Each equals the function of the same name in ``golden/<block>.py`` bit for bit: only integer
 operations, which no device rounds. Layout (N, H, W, C); the stream is int16, u an index 0..4095.
-``rsh(a*M, n) + b = (a*M + 2**(n-1) + b*2**n) >> n`` folds bias and rounding into one constant.
+``rsh(a, n) = (a + 2**(n-1)) >> n``.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from golden import exact_matmul
+from golden import exact_matmul, softmax
 from golden.group_norm import (
     GAMMA_FRACTION,
     RSQRT_SEEDS,
@@ -16,14 +21,17 @@ from golden.group_norm import (
     U_FRACTION,
 )
 from golden.sampler import COEFFICIENT_FRACTION
-from golden.softmax import DISTANCE_MAX, EXPONENTIALS, OCTAVE_BITS
+from golden.softmax import DISTANCE_MAX
 
 __all__ = [
-    "attention",
+    "Operations",
+    "compiled",
+    "divide",
+    "eager",
     "edge",
     "group_norm",
     "half",
-    "requantize",
+    "numerators",
     "residual_sum",
     "rsqrt",
     "sampler_step",
@@ -38,20 +46,6 @@ ONE = 1 << 16
 def half(shift: Tensor) -> Tensor:
     """``2**(shift - 1)``, 0 for shift 0: what rounds half up before an arithmetic shift."""
     return torch.bitwise_left_shift(torch.ones_like(shift), shift) >> 1
-
-
-def requantize(
-    acc: Tensor, multiplier: Tensor, shift: Tensor, constant: Tensor, bits: int
-) -> Tensor:
-    """``sat(rsh(acc*M, n) + b)``; ``constant`` = half(n) + b*2**n; everything int64 but ``acc``.
-
-    Returns int16 for more than 8 bits, else int8, of the shape of ``acc``.
-    """
-    value = acc * multiplier
-    value += constant
-    value >>= shift
-    top = 1 << (bits - 1)
-    return value.clamp_(-top, top - 1).to(torch.int16 if bits > 8 else torch.int8)
 
 
 def edge(x: Tensor, multiplier: Tensor, shift: Tensor, k: Tensor | None, bits: int) -> Tensor:
@@ -100,16 +94,17 @@ def rsqrt(V: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def group_norm(
-    x: Tensor, gamma: Tensor, beta: Tensor, groups: int, E: int, seeds: Tensor
+    x: Tensor, gamma: Tensor, beta: Tensor, groups: int, E: Tensor, seeds: Tensor
 ) -> Tensor:
     """U + 2048, an index 0..4095 (int64), of the stream (N, H, W, C) int16."""
     n, height, width, channels = x.shape
     repeat = channels // groups
     elements = height * width * repeat
     # per channel first: (N, H*W, C) sums along contiguous channels
-    rows = x.reshape(n, height * width, channels).to(torch.int32)
-    S1 = rows.sum(dim=1, dtype=torch.int64)
-    S2 = (rows * rows).sum(dim=1, dtype=torch.int64)
+    value = x.to(torch.int64)
+    rows = value.view(n, height * width, channels)
+    S1 = rows.sum(dim=1)
+    S2 = (rows * rows).sum(dim=1)
     S1, S2 = (s.view(n, groups, repeat).sum(dim=2) for s in (S1, S2))
     r, e = rsqrt(elements * S2 - S1 * S1 + E, seeds)
     # (N, groups) -> (N, C)
@@ -121,34 +116,34 @@ def group_norm(
     mean = torch.div(-S1 * Am + (elements >> 1), elements, rounding_mode="floor")
     B = mean + ((beta << (F - GAMMA_FRACTION).clamp(min=0)) >> (GAMMA_FRACTION - F).clamp(min=0))
     shift = F - U_FRACTION
-    value = x * Am[:, None, None, :]
-    value += (B + half(shift))[:, None, None, :]
+    value *= Am[:, None, None, :]
+    # the index's offset joins B: |B| + 2**(F + 4) + |x*Am| < 2**63 while V < 2**62
+    offset = torch.bitwise_left_shift(torch.full_like(shift, U_OFFSET), shift)
+    value += (B + offset + half(shift))[:, None, None, :]
     value >>= shift[:, None, None, :]
-    value += U_OFFSET
     return value.clamp_(0, 2 * U_OFFSET - 1)
 
 
-def attention(
-    q: Tensor, k: Tensor, v: Tensor, logit: tuple[int, int], value: tuple[int, int], table: Tensor
-) -> Tensor:
-    """Softmax(q k^T) v, int8 (N, heads, L, d) each; ``table``: ``EXPONENTIALS`` as int64."""
-    length, depth = q.shape[2:]
-    scores = exact_matmul.matmul(q, k.transpose(2, 3), depth << 14)
-    scores *= logit[0]
-    scores += (1 << logit[1]) >> 1
+def numerators(scores: Tensor, logit: Tensor, table: Tensor) -> Tensor:
+    """Numerators 0..127 (int64) of the scores of whole rows, (N, heads, L, L) int64.
+
+    ``table``: of ``tables``, the numerator of every distance 0..511 from the row's maximum.
+    """
+    scores = scores * logit[0]
+    scores += half(logit[1])
     scores >>= logit[1]
     scores.clamp_(-32768, 32767)
     distance = (scores.amax(dim=3, keepdim=True) - scores).clamp_(max=DISTANCE_MAX)
-    octave = table[distance & ((1 << OCTAVE_BITS) - 1)]
-    distance >>= OCTAVE_BITS
-    e = (octave + half(distance)) >> distance
-    S = e.sum(dim=3, keepdim=True)
+    return torch.index_select(table, 0, distance.view(-1)).view(scores.shape)
+
+
+def divide(total: Tensor, S: Tensor, value: Tensor) -> Tensor:
+    """int8 output of a row: ``total`` = sum e*v over ``S`` = sum e, times the scale ``value``."""
     w = _bit_length(S)
     R = torch.div(torch.ones_like(w) << (15 + w), S, rounding_mode="floor").clamp_(max=65535)
     P = (R * value[0] + (1 << 15)) >> 16
     n = w + (value[1] - 1)
-    total = exact_matmul.matmul(e, v, length * 127 * 128)
-    total *= P
+    total = total * P
     total += half(n)
     total >>= n
     return total.clamp_(-128, 127).to(torch.int8)
@@ -172,9 +167,47 @@ def sampler_step(
     return (total >> COEFFICIENT_FRACTION).clamp_(-32768, 32767).to(torch.int16)
 
 
+@dataclass(frozen=True)
+class Operations:
+    """The functions that a network calls between its matrix products."""
+
+    edge: Callable[..., Tensor]
+    group_norm: Callable[..., Tensor]
+    residual_sum: Callable[..., Tensor]
+    upsample: Callable[[Tensor], Tensor]
+    numerators: Callable[..., Tensor]
+    divide: Callable[..., Tensor]
+
+    def attention(
+        self, q: Tensor, k: Tensor, v: Tensor, logit: Tensor, value: Tensor, table: Tensor
+    ) -> Tensor:
+        """Softmax(q k^T) v, int8 (N, heads, L, d) each.
+
+        ``logit``, ``value`` (2,) int64: multiplier and shift; ``table``: as for ``numerators``.
+        """
+        length, depth = q.shape[2:]
+        scores = exact_matmul.matmul(q, k.transpose(2, 3), depth << 14)
+        e = self.numerators(scores, logit, table)
+        total = exact_matmul.matmul(e, v, length * 127 * 128)
+        return self.divide(total, e.sum(dim=3, keepdim=True), value)
+
+
+def eager() -> Operations:
+    """The functions of this module as they are."""
+    return Operations(edge, group_norm, residual_sum, upsample, numerators, divide)
+
+
+@cache
+def compiled() -> Operations:
+    """The functions of this module, each fused into few kernels by ``torch.compile``."""
+    names = ("edge", "group_norm", "residual_sum", "upsample", "numerators", "divide")
+    return Operations(*(torch.compile(globals()[name], dynamic=True) for name in names))
+
+
 def tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """``RSQRT_SEEDS`` and ``EXPONENTIALS`` on ``device``."""
+    """``RSQRT_SEEDS``, and the softmax numerator of every distance 0..511, on ``device``."""
+    distances = -np.arange(DISTANCE_MAX + 1)
     return (
         torch.tensor(RSQRT_SEEDS, dtype=torch.int64, device=device),
-        torch.tensor(EXPONENTIALS, dtype=torch.int64, device=device),
+        torch.from_numpy(softmax.numerators(distances)).to(device),
     )
