@@ -51,11 +51,11 @@ class _Moments:
         if len(rows) > ROWS_PER_CALL:
             chosen = torch.randperm(len(rows), generator=self.generator)[:ROWS_PER_CALL]
             rows = rows[chosen.sort().values.to(rows.device)]
-        rows = rows.cpu() * float(self.steps_of[spec.name][self.group])
+        rows = rows * float(self.steps_of[spec.name][self.group])
         product = (rows.T @ rows).double()
         if spec.name not in self.product:
             self.count[spec.name] = 0
-            self.total[spec.name] = torch.zeros(rows.shape[1], dtype=torch.float64)
+            self.total[spec.name] = product.new_zeros(len(product))
             self.product[spec.name] = torch.zeros_like(product)
         self.count[spec.name] += len(rows)
         self.total[spec.name] += rows.double().sum(dim=0)
@@ -90,7 +90,7 @@ def input_covariances(
     result = {}
     for name in names:
         count, mean = moments.count[name], moments.total[name] / moments.count[name]
-        result[name] = moments.product[name] / count - torch.outer(mean, mean)
+        result[name] = (moments.product[name] / count - torch.outer(mean, mean)).cpu()
     return result
 
 
