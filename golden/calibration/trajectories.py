@@ -43,12 +43,15 @@ class Statistics:
 
     ``histograms``: by norm, (T, 4096) counts of u + 2048. ``peaks`` and ``mean_squares``: by layer
     whose source is image, stream or attention and, under the layer's own name, by q, k, v layer for
-    its *output*: (T, segments). ``stream_peak``: largest magnitude of the residual stream.
+    its *output*: (T, segments); ``lows``, ``highs``: the same, signed. ``stream_peak``:
+    largest magnitude of the residual stream.
     """
 
     histograms: dict[str, npt.NDArray[np.int64]]
     peaks: dict[str, Float64]
     mean_squares: dict[str, Float64]
+    lows: dict[str, Float64]
+    highs: dict[str, Float64]
     stream_peak: float
     trajectories: Trajectories
 
@@ -115,6 +118,8 @@ class _Observer:
             s for s in specs.values() if s.output == "head" or s.source not in {"silu", "norm"}
         ]
         self.peaks = {s.name: np.zeros((steps, self._parts(s))) for s in measured}
+        self.lows = {name: np.zeros_like(peak) for name, peak in self.peaks.items()}
+        self.highs = {name: np.zeros_like(peak) for name, peak in self.peaks.items()}
         self.squares = {name: np.zeros_like(peak) for name, peak in self.peaks.items()}
         self.counts = {name: np.zeros_like(peak) for name, peak in self.peaks.items()}
         self.handles: list[Any] = []
@@ -154,8 +159,11 @@ class _Observer:
             if spec.source == "stream":
                 self._grow(inputs[0])
             for i, part in enumerate(parts):
-                peak = float(part.abs().max())
-                self.peaks[spec.name][self.step, i] = max(self.peaks[spec.name][self.step, i], peak)
+                at = (self.step, i)
+                low, high = (float(v) for v in part.aminmax())
+                self.lows[spec.name][at] = min(self.lows[spec.name][at], low)
+                self.highs[spec.name][at] = max(self.highs[spec.name][at], high)
+                self.peaks[spec.name][at] = max(self.peaks[spec.name][at], -low, high)
                 self.squares[spec.name][self.step, i] += float(part.double().square().sum())
                 self.counts[spec.name][self.step, i] += part.numel()
 
@@ -190,5 +198,11 @@ def collect(
         for name, total in observer.squares.items()
     }
     return Statistics(
-        observer.histograms, observer.peaks, mean_squares, observer.stream_peak, trajectories
+        observer.histograms,
+        observer.peaks,
+        mean_squares,
+        observer.lows,
+        observer.highs,
+        observer.stream_peak,
+        trajectories,
     )
