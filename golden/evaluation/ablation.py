@@ -5,9 +5,11 @@ same noise (PSNR ``10 log10(4 / mean squared error)``, errors averaged over imag
 Fréchet distance of their features with the change from float and its interval.
 """
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,21 +26,59 @@ from golden.calibration.trajectories import X_FRACTION, Statistics, Trajectories
 from golden.calibration.wide import extra_macs
 from golden.errors import UserError
 from golden.evaluation.fid import FeatureNetwork, Reference, fid_change, frechet_distance
+from golden.evaluation.image_store import ImageStore
 from golden.evaluation.simulated import SimulatedUNet, table_bytes
 from golden.evaluation.variants import Variant
 from golden.files import atomic_write
 from golden.integer.network import IntegerNetwork
 from golden.network.checkpoint import Checkpoint
-from golden.network.image import to_bytes
 from golden.network.samplers import make_sampler, sample
 from golden.sampler import image_byte
 
 __all__ = ["Evaluation", "Settings"]
 
+Row = dict[str, Any]
 Images = npt.NDArray[np.uint8]
 Eps = Callable[[Tensor, int], Tensor]
 Progress = Callable[[str, float], None]
 CORRECTION_IMAGES = 16
+FLOAT = "float"
+
+
+def _real(images: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
+    """Images as real numbers: int16 ones are Q3.12."""
+    return images / np.float64(1 << X_FRACTION) if images.dtype == np.int16 else images
+
+
+def _to_bytes(images: npt.NDArray[Any]) -> Images:
+    """Images as bytes: ``golden.sampler.image_byte``, or ``to_bytes`` of ``network.image``."""
+    if images.dtype == np.int16:
+        return image_byte(images)
+    return np.clip(np.floor((images + 1) * 127.5 + 0.5), 0, 255).astype(np.uint8)
+
+
+def _letters(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)
+
+
+def _part_name(name: str, key: Row) -> str:
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return f"{_letters(name)}.{digest[:16]}"
+
+
+def _row_name(variant: Variant, bits: int) -> str:
+    return f"{variant.name}, {bits} bits"
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What a row is measured on. ``draw``: float x0 or int16 Q3.12; ``facts``: known beforehand."""
+
+    name: str
+    draw: Callable[[range], npt.NDArray[Any]]
+    sqnr: Callable[[], npt.NDArray[np.float64]] | None
+    facts: Row
+    tables: Artifact | None = None
 
 
 @dataclass(frozen=True)
@@ -89,15 +129,13 @@ class Evaluation:
         config = self.checkpoint.config
         self.shape = (config.in_channels, *config.sample_size)
         self.unet = self.checkpoint.unet.to(self.device)
+        if self.device.type == "cuda":  # the reference is float32, not TF32, and repeats
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
     def _tell(self, what: str, share: float) -> None:
         if self.progress is not None:
             self.progress(what, share)
-
-    def _ranges(self) -> Iterator[range]:
-        s = self.settings
-        for first in range(0, s.samples, s.batch):
-            yield range(first, min(first + s.batch, s.samples))
 
     def _trajectories(self) -> Trajectories:
         if "trajectories" not in self._float:
@@ -110,7 +148,8 @@ class Evaluation:
             )
         return self._float["trajectories"]
 
-    def _statistics(self) -> Statistics:
+    def statistics(self) -> Statistics:
+        """Of the calibration seed, measured once."""
         if "statistics" not in self._float:
             self._float["statistics"] = collect(
                 self.unet,
@@ -121,32 +160,41 @@ class Evaluation:
             )
         return self._float["statistics"]
 
-    def _free(self, what: str, eps: Eps) -> npt.NDArray[np.float32]:
-        """Images of a float model, all of them, (samples, C, H, W)."""
-        step_of = {timestep: step for step, timestep in enumerate(self.sampler.timesteps)}
-        parts = []
-        for images in self._ranges():
+    def _store(self) -> ImageStore:
+        s = self.settings
+        return ImageStore(
+            None if self.folder is None else self.folder / "parts", s.samples, s.batch
+        )
+
+    def _free(self, eps: Eps) -> Callable[[range], npt.NDArray[np.float32]]:
+        """How a float model draws images, (N, C, H, W)."""
+
+        def draw(images: range) -> npt.NDArray[np.float32]:
+            steps = iter(range(self.sampler.steps))  # in execution order, as the sampler calls
             x = sample(
-                lambda x, t: eps(x, step_of[int(t[0])]),
+                lambda x, t: eps(x, next(steps)),
                 self.sampler,
                 self.settings.seed,
                 images,
                 self.shape,
                 device=self.device,
             )
-            parts.append(x.cpu().numpy())
-            self._tell(what, images.stop / self.settings.samples)
-        return np.concatenate(parts)
+            return x.cpu().numpy()
+
+        return draw
+
+    def _eps(self, x: Tensor, step: int) -> Tensor:
+        return self.unet(x, torch.full((len(x),), self.sampler.timesteps[step], device=x.device))
+
+    def _images(self, model: _Model) -> npt.NDArray[Any]:
+        name = _part_name(model.name, self._key(model.tables))
+        return self._store().gather(
+            name, model.draw, lambda share: self._tell(f"{model.name}, images", share)
+        )
 
     def _float_images(self) -> npt.NDArray[np.float32]:
         if "images" not in self._float:
-
-            def eps(x: Tensor, step: int) -> Tensor:
-                return self.unet(
-                    x, torch.full((len(x),), self.sampler.timesteps[step]).to(x.device)
-                )
-
-            self._float["images"] = self._free("float images", eps)
+            self._float["images"] = self._images(self._float_model())
         return self._float["images"]
 
     def _features_of(self, images: Images) -> Tensor | None:
@@ -159,114 +207,183 @@ class Evaluation:
         ]
         return torch.cat(parts).cpu()
 
-    def _distance(self, images: Images) -> dict[str, Any]:
+    def _distance(self, images: Images) -> Row:
         names = ("fid", "fid_change", "fid_change_low", "fid_change_high", "fid_resolved")
         empty = dict.fromkeys(names)
         found = self._features_of(images)
         if found is None or self.reference is None or len(images) < 2:
             return empty
         if "features" not in self._float:
-            self._float["features"] = self._features_of(to_bytes(self._float_images()))
+            self._float["features"] = self._features_of(_to_bytes(self._float_images()))
         own = self._float["features"]
         change = fid_change(own, found, self.reference, seed=self.settings.seed)
         values = (change.fid_b, change.change, change.low, change.high, change.resolved)
         return dict(zip(names, values, strict=True))
 
-    def _key(self) -> dict[str, Any]:
+    def _key(self, tables: Artifact | None) -> Row:
         """What a kept row must have been measured with."""
         s = self.settings
         return {
             "checkpoint": self.checkpoint.sha256,
-            "artifact": self.artifact.checkpoint_sha256[:8] + str(len(self.artifact.to_bytes())),
+            "artifact": hashlib.sha256((tables or self.artifact).to_bytes()).hexdigest(),
+            "features": None if self.features is None else self.features.sha256,
+            "reference": None if self.reference is None else self.reference.features,
             "samples": s.samples,
+            "images": s.images,
             "seed": s.seed,
             "calibration_seed": s.calibration_seed,
             "sqnr_images": s.sqnr_images,
+            "batch": s.batch,
+            "device": self.device.type,
         }
 
-    def _kept(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _path(self, name: str) -> Path | None:
+        return None if self.folder is None else self.folder / f"{_letters(name)}.json"
+
+    def _row(self, name: str, make: Callable[[], _Model], tables: Artifact | None = None) -> Row:
         """The row called ``name``: as kept from an earlier run, or measured now and kept."""
-        letters = "".join(c if c.isalnum() else "_" for c in name)
-        path = None if self.folder is None else self.folder / f"{letters}.json"
+        path, key = self._path(name), self._key(tables)
         if path is not None and path.is_file():
-            row = json.loads(path.read_text(encoding="utf-8"))
-            if row.get("key") == self._key():
+            try:
+                row = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise UserError(f"row {path}: is not JSON ({error}); delete it") from error
+            if row.get("key") == key:
                 return row
-        row = {"name": name, **measure(), "key": self._key()}
+        model = make()
+        row = {"name": name, **model.facts, **self._measure(model), "key": key}
         if path is not None:
             with atomic_write(path) as temporary:
                 temporary.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+            if name != FLOAT:
+                self._store().remove(_part_name(name, key))
         return row
 
-    def _quality(
-        self, decibels: npt.NDArray[np.float64], images: Images, psnr: float
-    ) -> dict[str, Any]:
+    def _measure(self, model: _Model) -> Row:
+        images = self._images(model)
+        if model.sqnr is None:
+            found = self._features_of(_to_bytes(images))
+            fid = None
+            if found is not None and self.reference is not None and len(found) > 1:
+                fid = frechet_distance(found, self.reference)
+            return {"fid": fid}
+        decibels = model.sqnr()
         return {
             "eps_sqnr_db": [round(float(v), 2) for v in decibels],
             "eps_sqnr_db_mean": round(float(decibels.mean()), 3),
             "eps_sqnr_db_min": round(float(decibels.min()), 3),
-            "psnr_db": psnr,
-            **self._distance(images),
+            "psnr_db": self._psnr(images),
+            **self._distance(_to_bytes(images)),
         }
 
     def _psnr(self, images: npt.NDArray[Any]) -> float:
         """Both saturated to [-1, 1], peak 2."""
-        error = np.clip(images, -1, 1) - np.clip(self._float_images(), -1, 1)
+        error = np.clip(_real(images), -1, 1) - np.clip(self._float_images(), -1, 1)
         return round(float(10 * np.log10(4 / max(float(np.square(error).mean()), 1e-12))), 3)
 
-    def float_row(self) -> dict[str, Any]:
+    def _float_model(self) -> _Model:
+        facts = {"bits": None, "extra_macs": 0.0, "table_bytes": None}
+        return _Model(FLOAT, self._free(self._eps), None, facts)
+
+    def _simulated(self, variant: Variant, bits: int) -> _Model:
+        steps = self.artifact.steps
+        edges = [0, *self.artifact.boundaries, steps]
+        spans = {
+            "dp": list(pairwise(edges)),
+            "static": [(0, steps)],
+            "step": [(i, i + 1) for i in range(steps)],
+        }[variant.groups]
+        config = self.checkpoint.config
+        images = tuple(n for n, s in layers(config).items() if s.source == "image")
+        wide = {"none": (), "first": images, "budget": self.artifact.wide}[variant.wide]
+        statistics = self.statistics()
+        model = SimulatedUNet(
+            self.unet,
+            statistics,
+            self.sampler.timesteps,
+            bits=bits,
+            code=variant.code,
+            spans=spans,
+            wide=wide,
+            device=self.device,
+        )
+        if variant.correction:
+            model.correct(self.unet, statistics.trajectories.x[:, :CORRECTION_IMAGES])
+        count = len(spans)
+        facts = {
+            "bits": bits,
+            "groups": count,
+            "extra_macs": extra_macs(macs(config), wide if variant.code else ()),
+            "table_bytes": table_bytes(
+                self.unet, steps, count, variant.code, wide, variant.correction
+            ),
+        }
+        name = _row_name(variant, bits)
+        return _Model(name, self._free(model.eps), lambda: self._sqnr(model.eps), facts)
+
+    def _integer(self, name: str, tables: Artifact) -> _Model:
+        network = IntegerNetwork(tables, self.device)
+        kept = ("weight", "gamma", "beta", "E")
+        size = sum(
+            t.nbytes for key, t in tables.tensors.items() if key.rsplit(".", 1)[-1] not in kept
+        )
+        facts = {
+            "bits": 8,
+            "groups": tables.groups,
+            "extra_macs": extra_macs(macs(tables.config), tables.wide),
+            "table_bytes": size,
+        }
+        return _Model(
+            name,
+            lambda images: network.sample(self.settings.seed, images),
+            lambda: eps_sqnr(network, self._trajectories()),
+            facts,
+            tables,
+        )
+
+    def float_row(self) -> Row:
         """The float network: its Fréchet distance."""
+        return self._row(FLOAT, self._float_model)
 
-        def measure() -> dict[str, Any]:
-            found = self._features_of(to_bytes(self._float_images()))
-            fid = None
-            if found is not None and self.reference is not None and len(found) > 1:
-                fid = frechet_distance(found, self.reference)
-            return {"bits": None, "fid": fid, "extra_macs": 0.0, "table_bytes": None}
-
-        return self._kept("float", measure)
-
-    def simulated_row(self, variant: Variant, bits: int) -> dict[str, Any]:
+    def simulated_row(self, variant: Variant, bits: int) -> Row:
         """One row of simulated quantization."""
+        return self._row(_row_name(variant, bits), lambda: self._simulated(variant, bits))
 
-        def measure() -> dict[str, Any]:
-            steps = self.artifact.steps
-            edges = [0, *self.artifact.boundaries, steps]
-            spans = {
-                "dp": list(pairwise(edges)),
-                "static": [(0, steps)],
-                "step": [(i, i + 1) for i in range(steps)],
-            }[variant.groups]
-            images = tuple(
-                n for n, s in layers(self.checkpoint.config).items() if s.source == "image"
-            )
-            wide = {"none": (), "first": images, "budget": self.artifact.wide}[variant.wide]
-            statistics = self._statistics()
-            model = SimulatedUNet(
-                self.unet,
-                statistics,
-                self.sampler.timesteps,
-                bits=bits,
-                code=variant.code,
-                spans=spans,
-                wide=wide,
-                device=self.device,
-            )
-            if variant.correction:
-                model.correct(self.unet, statistics.trajectories.x[:, :CORRECTION_IMAGES])
-            free = self._free(f"{variant.name}, {bits} bits", model.eps)
-            counts = macs(self.checkpoint.config)
-            return {
-                "bits": bits,
-                "groups": len(spans),
-                "extra_macs": extra_macs(counts, wide if variant.code else ()),
-                "table_bytes": table_bytes(
-                    self.unet, steps, len(spans), variant.code, wide, variant.correction
-                ),
-                **self._quality(self._sqnr(model.eps), to_bytes(free), self._psnr(free)),
-            }
+    def integer_row(self, name: str = "integer", artifact: Artifact | None = None) -> Row:
+        """The integer network of an artifact, this evaluation's own by default."""
+        tables = artifact or self.artifact
+        return self._row(name, lambda: self._integer(name, tables), tables)
 
-        return self._kept(f"{variant.name}, {bits} bits", measure)
+    def share(
+        self,
+        variants: Sequence[tuple[Variant, int]],
+        artifacts: Mapping[str, Artifact],
+        shard: int,
+        shards: int,
+    ) -> None:
+        """Draw this process's part of the images of every row that is not finished.
+
+        ``variants``: with their bits; ``artifacts``: by row name; process ``shard`` of ``shards``.
+        """
+        makers: list[tuple[str, Callable[[], _Model], Artifact | None]] = [
+            (FLOAT, self._float_model, None)
+        ]
+        for variant, bits in variants:
+            maker = partial(self._simulated, variant, bits)
+            makers.append((_row_name(variant, bits), maker, None))
+        for name, own in artifacts.items():
+            makers.append((name, partial(self._integer, name, own), own))
+        for name, make, tables in makers:
+            path = self._path(name)
+            if name == FLOAT or path is None or not path.is_file():
+                part = _part_name(name, self._key(tables))
+                self._store().fill(part, make().draw, shard, shards)
+
+    def pictures(self, count: int) -> tuple[Images, Images]:
+        """The first ``count`` float images and the integer model's, uint8 (count, C, H, W)."""
+        images = range(count)
+        network = self._integer("integer", self.artifact)
+        return _to_bytes(self._float_model().draw(images)), _to_bytes(network.draw(images))
 
     def _sqnr(self, eps: Eps) -> npt.NDArray[np.float64]:
         reference = self._trajectories()
@@ -278,34 +395,3 @@ class Evaluation:
             noise = float(np.square(real - got).sum())
             result[step] = 10 * np.log10(float(np.square(real).sum()) / max(noise, 1e-30))
         return result
-
-    def integer_row(
-        self, name: str = "integer", artifact: Artifact | None = None
-    ) -> dict[str, Any]:
-        """The integer network of an artifact, this evaluation's own by default."""
-        tables = artifact or self.artifact
-
-        def measure() -> dict[str, Any]:
-            network = IntegerNetwork(tables, self.device)
-            parts = []
-            for images in self._ranges():
-                parts.append(network.sample(self.settings.seed, images))
-                self._tell(f"{name} images", images.stop / self.settings.samples)
-            codes = np.concatenate(parts)
-            kept = ("weight", "gamma", "beta", "E")
-            size = sum(
-                t.nbytes for key, t in tables.tensors.items() if key.rsplit(".", 1)[-1] not in kept
-            )
-            return {
-                "bits": 8,
-                "groups": tables.groups,
-                "extra_macs": extra_macs(macs(tables.config), tables.wide),
-                "table_bytes": size,
-                **self._quality(
-                    eps_sqnr(network, self._trajectories()),
-                    image_byte(codes),
-                    self._psnr(codes / np.float64(1 << X_FRACTION)),
-                ),
-            }
-
-        return self._kept(name, measure)

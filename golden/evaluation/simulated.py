@@ -22,7 +22,8 @@ from golden.calibration.topology import LayerSpec, layers
 from golden.calibration.trajectories import X_FRACTION, Statistics
 from golden.network.unet import UNet
 
-__all__ = ["CODES", "EdgeCode", "SimulatedUNet", "best_code", "table_bytes"]
+__all__ = ["CODES", "EdgeCode", "SimulatedUNet", "best_code", "quantize_weights", "silu_reals",
+           "table_bytes"]  # fmt: skip
 
 Float64 = npt.NDArray[np.float64]
 Spans = list[tuple[int, int]]
@@ -86,12 +87,17 @@ def _candidates(code: str, bits: int) -> tuple[EdgeCode, ...]:
     )
 
 
+def silu_reals() -> Float64:
+    """SiLU of every u = -2048..2047 as the hardware rounds it, (4096,)."""
+    return np.ldexp(silu_values().astype(np.float64), -V_FRACTION)
+
+
 @cache
 def _errors(code: str, bits: int, silu: bool) -> Float64:
     """Squared error of every bin of u under each candidate, (4096, candidates)."""
-    values = np.arange(-U_BINS // 2, U_BINS // 2) * 2.0**-U_FRACTION
+    values = np.ldexp(np.arange(-U_BINS // 2, U_BINS // 2, dtype=np.float64), -U_FRACTION)
     if silu:
-        values = silu_values() * 2.0**-V_FRACTION
+        values = silu_reals()
     return np.stack([(values - c.apply(values)) ** 2 for c in _candidates(code, bits)], axis=1)
 
 
@@ -199,7 +205,7 @@ class SimulatedUNet:
                 low = float(statistics.lows[name][a:b, s].min())
                 high = float(statistics.highs[name][a:b, s].max())
                 reach = max(-low, high, 1e-9)
-                here = (reach / ((1 << (bits - 1)) - 1),)
+                here: tuple[float, ...] = (reach / ((1 << (bits - 1)) - 1),)
                 if code == "affine":
                     here = _affine_numbers(min(low, 0.0), max(high, 1e-9), bits)
                 numbers[a:b, edges[s] : edges[s + 1]] = here
@@ -307,6 +313,7 @@ def table_bytes(
         total += 3 * groups * spec.out_channels
         total += 2 * spec.out_channels * (steps if correction or spec.time_projection else 1)
         if code is not None:
-            own = code if spec.source == "silu" and name not in wide else "symmetric"
+            coded = spec.source == "silu" or (code == "affine" and spec.norm is None)
+            own = code if coded and name not in wide else "symmetric"
             total += CONSTANT_BYTES[own] * groups * len(spec.segments)
     return total
