@@ -1,5 +1,7 @@
 """Choice of the 12-bit edges, counts of multiplications, and sensitivity of the image."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -84,7 +86,7 @@ def test_sensitivity_of_a_network_that_ignores_its_input():
     sampler = make_sampler("ddim", SchedulerConfig(clip_sample=False), 8)
     eps = np.ones((8, 2, 1, 32, 32), dtype=np.float32)
     x = np.zeros(eps.shape, dtype=np.int16)
-    found = image_sensitivity(Zero(), sampler, Trajectories(x, eps), seed=3)
+    found = image_sensitivity(cast(UNet, Zero()), sampler, Trajectories(x, eps), seed=3)
     gains = []
     for i, row in enumerate(sampler.table):
         gains.append((row.d * np.prod([later.b for later in sampler.table[i + 1 :]])) ** 2)

@@ -124,7 +124,9 @@ def test_operations_equal_the_blocks():
     q, k, v = (rng.integers(-128, 128, (2, 2, 12, 8)) for _ in range(3))
     pairs = (40000, 18), (50000, 16)
     tensors = (T(t.astype(np.int8)) for t in (q, k, v))
-    got = operations.eager().attention(*tensors, *map(torch.tensor, pairs), exponentials)
+    logit, value = map(torch.tensor, pairs)
+    q_, k_, v_ = tensors
+    got = operations.eager().attention(q_, k_, v_, logit, value, exponentials)
     assert (got.numpy() == softmax.attention(q, k, v, *pairs)).all()
     M = np.where(np.arange(48) == 5, 0, rng.integers(1 << 15, 1 << 16, 48))
     n, b = np.arange(48), rng.integers(-32768, 32768, 48)

@@ -37,10 +37,8 @@ def test_step_equals_big_integers_and_the_float_sampler(name, clip):
         x, eps = np.concatenate([x, corners[:, 0]]), np.concatenate([eps, corners[:, 1]])
         noise = np.concatenate([noise, np.resize(LIMITS, len(corners))])
         got = sampler_step(x, eps, row, 4096, noise)
-        assert got.tolist() == [
-            brute(*v, row, 4096, z)
-            for *v, z in zip(x.tolist(), eps.tolist(), noise.tolist(), strict=True)
-        ]
+        triples = zip(x.tolist(), eps.tolist(), noise.tolist(), strict=True)
+        assert got.tolist() == [brute(a, b, row, 4096, c) for a, b, c in triples]
         real = sampler.step(step, *(torch.from_numpy(v / 4096.0) for v in (x, eps, noise))).numpy()
         # the coefficients are rounded to 2**-21; p and q act on up to 16 in magnitude
         bound = 1.1 + 16 * 4096 * 2.0**-20 * (1 + abs(row[2]) / 2**20)

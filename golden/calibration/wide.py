@@ -102,7 +102,8 @@ def choose(
     """
     total = floor + sum(noise.values())
     left = budget * sum(macs.values()) - sum(macs[name] for name in always)
-    rest, picked = dict(noise), []
+    rest = dict(noise)
+    picked: list[str] = []
     while True:
         best, most = None, 0.0
         for name, own in rest.items():
