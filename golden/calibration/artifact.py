@@ -52,8 +52,8 @@ class Artifact:
     ``.z``, ``.k`` uint8 (G,), ``<layer>.edge.M`` uint16, ``.n``, ``.k`` uint8 (G, segments),
     ``<norm>.gamma``, ``.beta`` int16 (C,), ``.E`` int64 (1,), ``<attention>.logit.M``,
     ``.value.M`` uint16, ``.n`` uint8 (G,), ``sampler.coefficients`` int32 (T, 6),
-    ``sampler.reach`` int32 (1,). ``wide``: layers whose edge has 12 bits. ``provenance``: JSON that is
-    kept, not interpreted: scheduler, seeds, hash of the reference noise, figures.
+    ``sampler.reach`` int32 (1,). ``wide``: layers whose edge has 12 bits. ``provenance``: JSON
+    that is kept, not interpreted: scheduler, seeds, hash of the reference noise, figures.
 
     ``UserError`` from the constructor if anything is missing, out of range or not proven.
     """
