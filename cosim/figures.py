@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
-from golden.calibration.region import U_BINS, V_FRACTION, silu_values
+from golden.calibration.region import U_BINS
 from golden.calibration.topology import LayerSpec, layers
 from golden.evaluation.ablation import Evaluation
-from golden.evaluation.simulated import CODES, best_code
+from golden.evaluation.simulated import CODES, best_code, silu_reals
 from golden.files import atomic_write, ensure_writable_folder
 from golden.network.image import grid
 
@@ -29,7 +29,7 @@ Float64 = npt.NDArray[np.float64]
 
 PANEL, INK, GRID, GREY = "#fbfbf9", "#2b2f36", "#dcdcd6", "#9a9da3"
 COLOURS = ("#1f6f8b", "#c8553d", "#5b8c5a", "#8e5ea2", "#d19a2a", "#3c4a8a", "#7a5c46")
-STYLE = {
+STYLE: Any = {
     "figure.facecolor": PANEL,
     "axes.facecolor": PANEL,
     "savefig.facecolor": PANEL,
@@ -76,7 +76,7 @@ def _quantile(counts: npt.NDArray[np.int64], values: Float64, share: float) -> F
 def _busiest(evaluation: Evaluation) -> list[LayerSpec]:
     """Post-SiLU layers whose range moves most over the steps: up to three."""
     histograms = evaluation.statistics().histograms
-    values = silu_values() * 2.0**-V_FRACTION
+    values = silu_reals()
     moved = []
     for spec in layers(evaluation.checkpoint.config).values():
         if spec.source == "silu" and spec.norm is not None:
@@ -88,7 +88,7 @@ def _busiest(evaluation: Evaluation) -> list[LayerSpec]:
 
 def _ranges(path: Path, evaluation: Evaluation) -> Path:
     statistics = evaluation.statistics()
-    values = silu_values() * 2.0**-V_FRACTION
+    values = silu_reals()
     steps = np.arange(evaluation.artifact.steps)
     figure = Figure(figsize=(8, 4.6))
     upper, lower = figure.subplots(2, 1, sharex=True)
@@ -123,7 +123,7 @@ def _drift(peaks: Float64) -> float:
 def _codes(path: Path, evaluation: Evaluation, bits: int = 6) -> Path:
     spec = next(s for s in layers(evaluation.checkpoint.config).values() if s.source == "silu")
     counts = evaluation.statistics().histograms[spec.norm or ""].sum(axis=0)
-    values = silu_values() * 2.0**-V_FRACTION
+    values = silu_reals()
     top = float(values[np.flatnonzero(counts)].max())
     edges = np.concatenate([np.linspace(-0.29, 0, 30), np.linspace(0, top, 120)[1:]])
     density = np.histogram(values, edges, weights=counts, density=True)[0]
@@ -198,11 +198,10 @@ def _bars(path: Path, rows: Sequence[Row]) -> Path:
     for axes, key, title in zip(panels, ("eps_sqnr_db_mean", "psnr_db"), titles, strict=True):
         for place, bits in enumerate(widths):
             here = {_short(r): r[key] for r in simulated if r["bits"] == bits}
-            at = [
-                i + (place - (len(widths) - 1) / 2) * 0.8 / len(widths) for i in range(len(names))
-            ]
-            heights = [here.get(name, 0.0) for name in names]
-            axes.barh(at, heights, 0.8 / len(widths), color=COLOURS[place], label=f"{bits} bits")
+            height = 0.8 / len(widths)
+            places = np.arange(len(names)) + (place - (len(widths) - 1) / 2) * height
+            lengths = [here.get(name, 0.0) for name in names]
+            axes.barh(places, lengths, height, color=COLOURS[place], label=f"{bits} bits")
         axes.set_title(title)
         axes.set_xlabel("dB (more is better)")
         axes.grid(visible=False, axis="y")

@@ -81,7 +81,7 @@ def _candidates(code: str, bits: int) -> tuple[EdgeCode, ...]:
         return tuple(EdgeCode(code, bits, (below, r / top)) for r in REACHES.tolist())
     points = range(1, round(0.875 * (top + 1)) + 1)
     return tuple(
-        EdgeCode(code, bits, (SILU_DEPTH / z, float(z), 2.0**k))
+        EdgeCode(code, bits, (SILU_DEPTH / z * (1 + 1e-12), float(z), 2.0**k))  # ceil gives z
         for z in points
         for k in range(1, 5)
     )
