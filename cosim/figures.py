@@ -95,11 +95,8 @@ def _ranges(path: Path, evaluation: Evaluation) -> Path:
     for colour, spec in zip(COLOURS, _busiest(evaluation), strict=False):
         counts = statistics.histograms[spec.norm or ""]
         high = _quantile(counts, values, 0.9999)
-        upper.fill_between(
-            steps, _quantile(counts, values, 0.5), high, step="mid", color=colour, alpha=0.16
-        )
         upper.step(steps, high, where="mid", color=colour, label=f"input of {spec.name}")
-    upper.set_ylabel("SiLU output, 50 % to 99.99 %")
+    upper.set_ylabel("SiLU output, 99.99 %")
     upper.set_title("Activation ranges over the denoising steps; dashed: timestep groups")
     upper.set_ylim(bottom=0)
     streams = [s for s in layers(evaluation.checkpoint.config).values() if s.source == "stream"]
@@ -184,7 +181,7 @@ def _errors(path: Path, evaluation: Evaluation, rows: Sequence[Row]) -> Path:
     axes.set_xlabel("step, from noise to image; dashed: timestep groups")
     axes.set_ylabel("eps-SQNR, dB (more is better)")
     axes.set_title("Error of the predicted noise at each step, 8 bits")
-    axes.legend(loc="lower left")
+    axes.legend(loc="lower left", frameon=True, facecolor=PANEL, edgecolor=GRID, framealpha=1)
     return _save(figure, path)
 
 
@@ -202,6 +199,9 @@ def _bars(path: Path, rows: Sequence[Row]) -> Path:
             places = np.arange(len(names)) + (place - (len(widths) - 1) / 2) * height
             lengths = [here.get(name, 0.0) for name in names]
             axes.barh(places, lengths, height, color=COLOURS[place], label=f"{bits} bits")
+        for at, name in enumerate(names):
+            if name.startswith("integer"):  # the real thing among simulations
+                axes.axhspan(at - 0.5, at + 0.5, color=GRID, zorder=0)
         axes.set_title(title)
         axes.set_xlabel("dB (more is better)")
         axes.grid(visible=False, axis="y")
@@ -214,7 +214,7 @@ def _bars(path: Path, rows: Sequence[Row]) -> Path:
 def _side_by_side(path: Path, evaluation: Evaluation, count: int = 24) -> Path:
     real, integer = evaluation.pictures(count)
     scale = max(1, 48 // evaluation.checkpoint.config.sample_size[0])
-    figure = Figure(figsize=(8.4, 3.1))
+    figure = Figure(figsize=(8.4, 2.25))
     panels = figure.subplots(1, 3)
     apart = np.abs(real.astype(np.int16) - integer).astype(np.uint8)
     largest = int(apart.max())

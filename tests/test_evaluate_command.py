@@ -98,7 +98,7 @@ def test_shards_give_the_same_row_as_one_process(tmp_path):
 
 def test_an_interrupted_row_goes_on_with_the_parts_it_has(tmp_path):
     store = ImageStore(tmp_path, 5, 2)
-    drawn = []
+    drawn: list[range] = []
 
     def draw(images):
         if len(drawn) == 1 and not tmp_path.joinpath("again").exists():

@@ -145,9 +145,9 @@ def test_a_conv_reads_the_code_of_the_step(measured):
     loaded = small_checkpoint()
     name = next(n for n, s in layers(loaded.config).items() if s.source == "silu")
     spec = layers(loaded.config)[name]
-    seen = {}
+    seen: dict[str, torch.Tensor] = {}
     module = model.unet.get_submodule(name)
-    norm = model.unet.get_submodule(spec.norm)
+    norm = model.unet.get_submodule(spec.norm or "")
     handles = [
         norm.register_forward_hook(lambda _, i, o: seen.update(u=o.clone())),
         module.register_forward_hook(lambda _, i, o: seen.update(x=i[0].clone(), y=o.clone())),
@@ -156,16 +156,16 @@ def test_a_conv_reads_the_code_of_the_step(measured):
     model.eps(x, 3)
     for handle in handles:
         handle.remove()
-    counts = measured.histograms[spec.norm][2:].sum(axis=0)
+    counts = measured.histograms[spec.norm or ""][2:].sum(axis=0)
     step, _, factor = best_code("region", 8, counts, True).numbers
     exact = torch.nn.functional.silu(seen["u"]).double().numpy()
     expected = baselines.magnitude_split(exact, step, round(np.log2(factor)))
     off = np.abs(seen["x"].double().numpy() - expected) > 1e-5
     assert off.mean() < 0.005
-    weight = loaded.unet.get_submodule(name).weight.double()
+    weight = loaded.unet.get_parameter(f"{name}.weight").double()
     top = weight.flatten(1).abs().amax(dim=1)[:, None, None, None] / 127
     coded = (weight / top).round() * top
-    bias = loaded.unet.get_submodule(name).bias.double()
+    bias = loaded.unet.get_parameter(f"{name}.bias").double()
     y = torch.nn.functional.conv2d(seen["x"].double(), coded, bias, padding=1)
     assert torch.allclose(seen["y"].double(), y, atol=1e-4)
 
