@@ -282,3 +282,152 @@ def test_groups_are_counted(artifact):
     assert [artifact.group(i) for i in range(STEPS)] == [
         int(i >= artifact.boundaries[0]) for i in range(STEPS)
     ]
+
+
+ATTENTION = "mid_block.attentions.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("mid_block.resnets.0.norm1.E", 0, r"E: 0; allowed: 1\.\."),
+        ("mid_block.resnets.0.norm1.E", -1, r"E: -1; allowed: 1\.\."),
+        ("mid_block.resnets.0.norm1.E", (1 << 46) + 1, r"allowed: 1\.\.70368744177664"),
+        (f"{ATTENTION}.logit.M", 1, r"allowed: 0 or 32768\.\.65535"),
+        (f"{ATTENTION}.logit.n", 48, r"allowed: 0\.\.47"),
+        (f"{ATTENTION}.value.M", 32767, r"allowed: 0 or 32768\.\.65535"),
+        (f"{ATTENTION}.value.n", 48, r"allowed: 0\.\.47"),
+        (f"{ATTENTION}.value.n", 38, r"value\.n: 38 at \[0\]; allowed: 0\.\.37 with 16 pixels"),
+        ("sampler.reach", 0, r"0 at \[0\]; allowed: 1\.\.32767"),
+        ("sampler.reach", 32768, r"32768 at \[0\]; allowed: 1\.\.32767"),
+        ("sampler.coefficients", -(1 << 31), r"-2147483648 at \[0, 0\]; allowed: \+-2147483647"),
+        (f"{ATTENTION}.to_q.edge.k", 1, "must be 0 for the first segment"),
+        ("conv_out.silu.n0", 32, r"allowed: 0\.\.31"),
+    ],
+)
+def test_norm_attention_and_sampler_tables_are_checked(artifact, name, value, text):
+    with pytest.raises(UserError, match=text) as caught:
+        Artifact.from_bytes(altered(artifact, name, lambda table: table.fill(value)))
+    assert name.rsplit(".", 1)[0] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_gamma_too_large_for_eps_is_refused(artifact):
+    name = "mid_block.resnets.0.norm1"
+    tensors = {
+        **artifact.tensors,
+        f"{name}.gamma": np.full_like(artifact.tensors[f"{name}.gamma"], 32767),
+        f"{name}.E": np.array([1], dtype=np.int64),
+    }
+    # 3 channels of 4x4: F = 27 - (bits(32767 * 2**16 * 48) - 15)
+    assert artifact.norms[name] == 48
+    with pytest.raises(UserError, match=rf"norm {name}: F may fall to 5, 7 is allowed"):
+        artifact.replace(tensors=tensors)
+    from golden.calibration.artifact_checks import check_norm
+
+    with pytest.raises(UserError, match=r"norm n: F may fall to -5, 7 is allowed"):
+        check_norm("n", 1 << 16, {"n.E": tensors[f"{name}.E"], "n.gamma": tensors[f"{name}.gamma"]})
+    with pytest.raises(UserError, match=r"norm n: 65537 elements in a group; allowed: 65536"):
+        check_norm("n", (1 << 16) + 1, {})
+
+
+def test_the_largest_variance_stays_in_64_bits():
+    """Half of the elements at each limit: N*S2 - S1**2 + E is as large as it can be."""
+    from golden.calibration.artifact_checks import E_MAX
+    from golden.group_norm import ELEMENTS_MAX, group_norm, statistics
+
+    x = np.full((1, 16, 64, 64), -32768, dtype=np.int16)
+    x[:, :, ::2] = 32767
+    S1, S2 = (int(s[0, 0]) for s in statistics(x, 1))
+    assert x.size == ELEMENTS_MAX
+    assert 2**46 - 2**32 < S2 <= 2**46
+    assert 2**62 - 2**48 < ELEMENTS_MAX * S2 - S1**2 + E_MAX < 2**62
+    gamma, beta = np.full(16, 2048), np.zeros(16, dtype=np.int64)
+    u = group_norm(x, gamma, beta, 1, E_MAX)
+    assert {int(value) for value in np.unique(u)} == {-128, 128}
+
+
+@pytest.mark.parametrize("sign", [-127, 127])
+def test_the_longest_softmax_row_stays_in_its_words(sign):
+    """4096 equal logits of 64x64 pixels and the largest shift that is loaded."""
+    from golden.calibration.artifact_checks import SHIFT_MAX, check_attention
+    from golden.softmax import row_scale, weighted_sum
+
+    pixels = 64 * 64
+    largest = SHIFT_MAX + 1 - (127 * pixels).bit_length()
+    check_attention("a", pixels, {"a.value.n": np.array([largest], dtype=np.uint8)})
+    with pytest.raises(UserError, match=rf"a\.value\.n: {largest + 1} at \[1\]; allowed: 0\.\.29"):
+        table = np.array([0, largest + 1], dtype=np.uint8)
+        check_attention("a", pixels, {"a.value.n": table})
+    e = np.full((1, pixels), 127)
+    P, n = row_scale(e.sum(axis=-1), 65535, largest)
+    assert int(n[0]) == SHIFT_MAX
+    assert 127 * pixels * 128 < 1 << 31
+    assert 127 * pixels * 128 * int(P[0]) < 1 << 47
+    # M = 2**15 with n = 15 is a factor of 1
+    assert int(weighted_sum(e, np.full((pixels, 1), sign), 1 << 15, 15)[0, 0]) == sign
+
+
+def test_the_largest_sampler_sum_stays_in_64_bits():
+    from golden.sampler import sampler_step
+
+    top = (1 << 31) - 1
+    for x, expected in ((32767, 32767), (-32768, -32768)):
+        assert int(sampler_step([x], [x], [top] * 6, 32767, [x])[0]) == expected
+    exact = 4 * top * 32768
+    assert exact < 1 << 62
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"sampler": "euler"}, "sampler: 'euler'; allowed: ddim, ddpm"),
+        ({"checkpoint_sha256": "abc"}, "checkpoint_sha256: 'abc'; allowed: 64 digits"),
+        ({"wide": ["conv_in", "conv_out", "conv_in"]}, "wide: .* names a layer twice"),
+        ({"wide": [f"{ATTENTION}.to_q"]}, r"wide edge .*to_q: not available"),
+        ({"steps": 0}, "steps: 0; allowed: 1 or more"),
+        ({"steps": 10**30}, r"\.b: shape"),
+    ],
+)
+def test_metadata_that_means_nothing_is_refused(artifact, changes, text):
+    with pytest.raises(UserError, match=text):
+        Artifact.from_bytes(with_metadata(artifact, **changes))
+
+
+def test_other_channels_out_than_in_are_refused(artifact):
+    config = {**artifact.config.to_dict(), "out_channels": 2}
+    with pytest.raises(UserError, match="config: out_channels 2; allowed: in_channels, 1"):
+        Artifact.from_bytes(with_metadata(artifact, config=config))
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_are_not_json_are_refused(data, constant):
+    length = int.from_bytes(data[:8], "little")
+    number = f'"steps\\":{STEPS}'.encode()
+    text = data[8 : 8 + length].replace(number, f'"steps\\":{constant}'.encode())
+    assert constant.encode() in text
+    text = text.rstrip(b" ")
+    text += b" " * (-len(text) % 8)
+    with pytest.raises(UserError, match="is a safetensors file, but not an artifact"):
+        Artifact.from_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.floats(0, 1), extra=st.binary(min_size=1, max_size=9))
+def test_every_insertion_is_refused(place, extra):
+    data = small_artifact().to_bytes()
+    at = math.floor(place * len(data))
+    with pytest.raises(UserError) as caught:
+        Artifact.from_bytes(data[:at] + extra + data[at:])
+    assert "\n" not in str(caught.value)
+
+
+def test_the_embedded_artifact_loads_in_a_second():
+    import time
+
+    from golden.calibration.artifact import embedded_artifact
+
+    embedded_artifact()
+    start = time.process_time()
+    embedded_artifact()
+    assert time.process_time() - start < 1

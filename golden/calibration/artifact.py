@@ -5,6 +5,7 @@ Group of sampler step i (0..T-1, execution order): the number of boundaries <= i
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from golden.calibration.artifact_checks import (
+    check_attention,
     check_layer,
     check_norm,
     check_sampler,
@@ -36,6 +38,7 @@ from golden.errors import UserError
 from golden.files import atomic_write
 from golden.network.config import UNetConfig
 from golden.network.presets import EMBEDDED
+from golden.network.samplers import SAMPLERS
 
 __all__ = ["Artifact", "embedded_artifact"]
 
@@ -69,6 +72,7 @@ class Artifact:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_origin()
         self._check_boundaries()
         low, high = FRACTION_RANGE
         if not low <= self.stream_fraction <= high:
@@ -76,6 +80,8 @@ class Artifact:
         unknown = sorted(set(self.wide) - self.layers.keys())
         if unknown:
             raise UserError(f"wide: {unknown[0]} is no layer of this network")
+        if len(set(self.wide)) < len(self.wide):
+            raise UserError(f"wide: {list(self.wide)} names a layer twice")
         expected = self._expected()
         for name in sorted(expected.keys() | self.tensors.keys()):
             if name not in self.tensors:
@@ -87,7 +93,22 @@ class Artifact:
             check_layer(spec, self.kind(spec.name), self.tensors)
         for name, elements in self.norms.items():
             check_norm(name, elements, self.tensors)
+        sizes = norm_sizes(self.config)
+        for name in attentions(self.layers):
+            height, width = sizes[f"{name}.group_norm"]
+            check_attention(name, height * width, self.tensors)
         check_sampler(self.tensors)
+
+    def _check_origin(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise UserError(f"sampler: {self.sampler!r}; allowed: {', '.join(SAMPLERS)}")
+        if re.fullmatch("[0-9a-f]{64}", self.checkpoint_sha256) is None:
+            raise UserError(
+                f"checkpoint_sha256: {self.checkpoint_sha256!r}; allowed: 64 digits 0-9, a-f"
+            )
+        inputs, outputs = self.config.in_channels, self.config.out_channels
+        if inputs != outputs:
+            raise UserError(f"config: out_channels {outputs}; allowed: in_channels, {inputs}")
 
     def _check_boundaries(self) -> None:
         if self.steps < 1:

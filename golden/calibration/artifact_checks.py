@@ -1,7 +1,8 @@
 """Checks of an artifact's tables, made when it is built and again when it is loaded.
 
 Ranges: M in 2**15..65535 or 0, n in 0..47, n0 in 0..31, z in 0..112, k in 1..4, weights in
--127..127; the segments of an edge share one multiplier, and ``n[s] = n[0] + k[s]``.
+-127..127; the segments of an edge share one multiplier, and ``n[s] = n[0] + k[s]``; the shift of
+an attention's row end, ``w + n_o - 1``, is at most 47.
 """
 
 from collections.abc import Mapping
@@ -20,8 +21,10 @@ from golden.calibration.overflow import (
 from golden.calibration.topology import LayerSpec
 from golden.errors import UserError
 from golden.group_norm import ELEMENTS_MAX, U_FRACTION, least_shift
+from golden.softmax import EXPONENTIALS, SUM_MAX
 
-__all__ = ["check_layer", "check_norm", "check_sampler", "check_table", "overflow_bounds"]
+__all__ = ["check_attention", "check_layer", "check_norm", "check_sampler", "check_table",
+           "overflow_bounds"]  # fmt: skip
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 RANGES = {
@@ -36,6 +39,7 @@ RANGES = {
 MULTIPLIER_MIN = 1 << 15
 E_MAX = 1 << 46  # with N**2 * 32767.5**2, the largest variance, it keeps V below 2**62
 COEFFICIENT_MAX = (1 << 31) - 1
+SHIFT_MAX = 47
 
 
 def check_table(name: str, table: npt.NDArray[Any], dtype: str, shape: tuple[int, ...]) -> None:
@@ -114,6 +118,25 @@ def check_norm(name: str, elements: int, tensors: Tensors) -> None:
         raise UserError(
             f"norm {name}: F may fall to {shift}, {U_FRACTION} is allowed: "
             "norm_eps is too small, or gamma too large, for the stream's fraction bits"
+        )
+
+
+def check_attention(name: str, tokens: int, tensors: Tensors) -> None:
+    """What keeps one softmax inside its words; ``tokens``: pixels, the length of a row.
+
+    S = sum e <= 127 * tokens has at most w bits, sum e*v stays below 2**31 and its product with
+    P <= 65535 below 2**47; the shift behind it is w + n_o - 1.
+    """
+    largest = EXPONENTIALS[0] * tokens
+    if largest > SUM_MAX:
+        raise UserError(f"attention {name}: {tokens} pixels; allowed: {SUM_MAX // EXPONENTIALS[0]}")
+    allowed = SHIFT_MAX + 1 - largest.bit_length()
+    shift = tensors[f"{name}.value.n"]
+    if (shift > allowed).any():
+        group = int(np.argmax(shift > allowed))
+        raise UserError(
+            f"tensor {name}.value.n: {int(shift[group])} at {[group]}; "
+            f"allowed: 0..{allowed} with {tokens} pixels"
         )
 
 

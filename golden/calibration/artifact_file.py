@@ -65,11 +65,16 @@ def pack(tensors: Tensors, metadata: Mapping[str, Any]) -> bytes:
     return len(text).to_bytes(8, "little") + text + b"".join(parts)
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
 def _envelope(data: bytes) -> dict[str, Any]:
     """The JSON under our key; ``UserError`` if the file has none."""
     length = int.from_bytes(data[:8], "little")
     try:
-        envelope = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][KEY])
+        text = json.loads(data[8 : 8 + length])["__metadata__"][KEY]
+        envelope = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError("is a safetensors file, but not an artifact of stepscale") from error
     if not isinstance(envelope, dict):

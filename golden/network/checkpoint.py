@@ -99,6 +99,11 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise UserError(f"checkpoint {folder}: no such folder")
     model = folder / "unet" if (folder / "unet").is_dir() else folder
     config = UNetConfig.from_file(model / CONFIG)
+    if config.out_channels != config.in_channels:
+        channels = f"{config.out_channels} is not supported; allowed: in_channels, "
+        raise UserError(
+            f"{model / CONFIG}: network option out_channels = {channels}{config.in_channels}"
+        )
     schedulers = [folder / "scheduler" / SCHEDULER, model / SCHEDULER]
     found = [path for path in schedulers if path.exists()]
     scheduler = SchedulerConfig.from_file(found[0] if found else schedulers[-1])

@@ -43,7 +43,7 @@ WITHOUT_EFFECT = ("dropout", "num_train_timesteps")
 class UNetConfig:
     """Shape of one UNet; the names and defaults are those of diffusers' ``UNet2DModel``.
 
-    ``sample_size`` is (height, width). ``attention_head_dim`` ``None`` means one head.
+    ``sample_size`` is (height, width), 8..64 each. ``attention_head_dim`` ``None`` means one head.
     ``downsample_padding`` 1 pads stride-2 convs on all four sides, 0 pads (0, 1, 0, 1), that is
     right and bottom only. Raises ``UserError`` naming the option if a value is not supported.
     """
@@ -65,7 +65,7 @@ class UNetConfig:
 
     def __post_init__(self) -> None:
         for side in self.sample_size:
-            self._check_integer("sample_size", side, 1, 4096)
+            self._check_integer("sample_size", side, 8, 64)
         self._check_integer("in_channels", self.in_channels, 1, 4)
         self._check_integer("out_channels", self.out_channels, 1, 4)
         self._check_integer("layers_per_block", self.layers_per_block, 1, 16)

@@ -20,6 +20,7 @@ from torch import Tensor
 from golden.errors import UserError
 
 __all__ = [
+    "SAMPLERS",
     "Coefficients",
     "DdimSampler",
     "DdpmSampler",
@@ -233,12 +234,15 @@ class DdpmSampler(Sampler):
         return Coefficients(*self._x0(i), a, b, 0.0, c)
 
 
+SAMPLERS: dict[str, type[Sampler]] = {"ddim": DdimSampler, "ddpm": DdpmSampler}
+"""Samplers by name."""
+
+
 def make_sampler(name: str, scheduler: SchedulerConfig, steps: int) -> Sampler:
     """Return the sampler called ``name``; ``UserError`` lists the names."""
-    kinds: dict[str, type[Sampler]] = {"ddim": DdimSampler, "ddpm": DdpmSampler}
-    if name not in kinds:
-        raise UserError(f"sampler {name!r} is not known; allowed: {', '.join(kinds)}")
-    return kinds[name](scheduler, steps)
+    if name not in SAMPLERS:
+        raise UserError(f"sampler {name!r} is not known; allowed: {', '.join(SAMPLERS)}")
+    return SAMPLERS[name](scheduler, steps)
 
 
 def noise_q12(seed: int, image: int, step: int, shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
