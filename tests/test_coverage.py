@@ -1,6 +1,7 @@
 """Shapes of real checkpoints, small: float as diffusers, integers the same twice."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 # as published with google/ddpm-cifar10-32
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "_class_name": "UNet2DModel",
     "_diffusers_version": "0.0.4",
     "act_fn": "silu",
@@ -59,7 +60,7 @@ INDEX = {
     "scheduler": ["diffusers", "DDPMScheduler"],
     "unet": ["diffusers", "UNet2DModel"],
 }
-BASE = {
+BASE: dict[str, Any] = {
     "sample_size": 8,
     "in_channels": 3,
     "out_channels": 3,
@@ -75,9 +76,9 @@ THREE_LEVELS = {
     "down_block_types": ["AttnDownBlock2D", "DownBlock2D", "AttnDownBlock2D"],
     "up_block_types": ["AttnUpBlock2D", "UpBlock2D", "AttnUpBlock2D"],
 }
-DDPM = {"sampler": "ddpm"}
+DDPM: dict[str, Any] = {"sampler": "ddpm"}
 MILD = {"beta_end": 0.002}  # without a clip, x_t of an untrained network stays below 8
-CASES = {
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "3 channels, padding 0": ({"downsample_padding": 0}, {}, {}),
     "4 channels, padding 1": ({"in_channels": 4, "out_channels": 4}, {}, {}),
     "2 channels, not square": ({"in_channels": 2, "out_channels": 2, "sample_size": [8, 16]}, {},
@@ -138,7 +139,8 @@ def test_float_equals_diffusers(name):
     from diffusers import UNet2DModel
 
     checkpoint = random_checkpoint(*CASES[name][:2])
-    oracle = UNet2DModel(**{**BASE, **CASES[name][0]}).eval()
+    oracle: Any = UNet2DModel(**{**BASE, **CASES[name][0]})
+    oracle.eval()
     oracle.load_state_dict(checkpoint.unet.state_dict())
     x = torch.randn(2, checkpoint.config.in_channels, *checkpoint.config.sample_size,
                     generator=torch.manual_seed(1))  # fmt: skip
@@ -154,7 +156,8 @@ def test_pipeline_as_diffusers_writes_it(tmp_path, safe):
     from diffusers import UNet2DModel
 
     options = {**CONFIG, "block_out_channels": [8, 12, 12, 12], "norm_num_groups": 4}
-    oracle = UNet2DModel(**{k: v for k, v in options.items() if k[0] != "_"}).eval()
+    oracle: Any = UNet2DModel(**{k: v for k, v in options.items() if k[0] != "_"})
+    oracle.eval()
     oracle.save_pretrained(tmp_path / "unet", safe_serialization=safe)
     (tmp_path / "scheduler").mkdir()
     for name, content in (
