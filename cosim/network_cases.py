@@ -12,12 +12,12 @@ import numpy as np
 from cosim.stimulus import Parameters
 from cosim.tb_datapath import config_of, datapath_case
 from golden.calibration.artifact import Artifact
-from golden.integer.capture import LayerCapture
-from golden.integer.reference import ReferenceNetwork
 from golden.calibration.trajectories import run_float
 from golden.cycles import Case
 from golden.datapath import DatapathConfig
 from golden.errors import UserError
+from golden.integer.capture import LayerCapture
+from golden.integer.reference import ReferenceNetwork
 from golden.network.checkpoint import Checkpoint
 from golden.network.samplers import make_sampler
 from golden.numbers import Int64
