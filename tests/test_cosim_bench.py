@@ -141,8 +141,10 @@ def test_no_case_is_an_error():
 def test_interrupt_leaves_no_process_and_no_file(tmp_path):
     marker = tmp_path / "child"
     code = (
-        "import sys, pathlib\n"
+        "import sys, pathlib, signal\n"
         "from cosim.build import run_group\n"
+        # a shell starts background jobs with the interrupt ignored, and children inherit that
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "command = ['sh', '-c', f'echo $$ > {sys.argv[1]}; sleep 60 & sleep 60']\n"
         "run_group(command, cwd=pathlib.Path('.'), env={'PATH': '/usr/bin:/bin'})\n"
     )
