@@ -5,6 +5,7 @@ Both start from the same noise; the integer model is integers from noise to byte
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,30 @@ from torch import Tensor
 
 from golden.calibration.artifact import Artifact
 from golden.errors import UserError
+from golden.evaluation import shards
+from golden.evaluation.worker_pool import pool
 from golden.integer.network import IntegerNetwork
 from golden.network.checkpoint import Checkpoint
 from golden.network.image import grid, to_bytes, write_png
 from golden.network.samplers import Sampler, sample
 from golden.sampler import image_byte
 
-__all__ = ["draw", "draw_integer", "write_samples"]
+__all__ = ["Spread", "draw", "draw_integer", "write_samples"]
 
 BATCH = 64
 X_FRACTION = 12
 Images = npt.NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Files that every worker reads, and the workers, as for ``golden.evaluation.shards.draw``."""
+
+    checkpoint: Path
+    artifact: Path | None = None
+    workers: int | None = None
+    scheduler: str | None = None
 
 
 def draw(
@@ -87,9 +100,11 @@ def write_samples(
     device: torch.device | str = "cpu",
     scale: int = 4,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> dict[str, Any]:
     """Write a PNG of ``count`` float images and, right of them, the artifact's; return figures.
 
+    ``spread``: draw in shards from the files that ``checkpoint`` and ``artifact`` came from.
     Figures: ``samples``, ``seed``, ``steps``, ``sampler``, ``checkpoint`` (sha256), ``out`` and
     ``psnr_db``, which is ``None`` without an artifact.
     """
@@ -103,12 +118,41 @@ def write_samples(
     def told(kind: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(kind, done, total) if progress is not None else None
 
-    model = checkpoint.unet.to(device)
-    real = draw(model, sampler, seed, count, shape, device=device, progress=told("float samples"))
+    codes = None
+    if spread is None:
+        model = checkpoint.unet.to(device)
+        real = draw(
+            model, sampler, seed, count, shape, device=device, progress=told("float samples")
+        )
+        if artifact is not None:
+            codes = draw_integer(
+                artifact, seed, count, device=device, progress=told("integer samples")
+            )
+    else:
+        jobs: list[tuple[str, shards.Source]] = [
+            (
+                "float samples",
+                shards.FloatSource(
+                    spread.checkpoint, sampler.name, sampler.steps, checkpoint.sha256
+                ),
+            )
+        ]
+        if spread.artifact is not None:
+            jobs.append(
+                ("integer samples", shards.IntegerSource(spread.artifact, checkpoint.sha256))
+            )
+        found = []
+        with pool(shards.useful(count, device, spread.workers), spread.scheduler, device) as using:
+            for kind, source in jobs:
+                found.append(
+                    shards.draw(
+                        source, seed, range(count), device=device, progress=told(kind), using=using
+                    ).x0
+                )
+        real, codes = found[0], found[1] if found[1:] else None
     pictures = [to_bytes(real)]
     psnr = None
-    if artifact is not None:
-        codes = draw_integer(artifact, seed, count, device=device, progress=told("integer samples"))
+    if codes is not None:
         pictures.append(image_byte(codes))
         error = float(np.mean(np.square(real - codes / np.float32(1 << X_FRACTION))))
         psnr = round(10 * float(np.log10(4 / max(error, 1e-12))), 2)

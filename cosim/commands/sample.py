@@ -21,6 +21,12 @@ def sample(
     seed: Annotated[int, typer.Option(help="seed of the noise")] = 0,
     out: Annotated[Path, typer.Option(help="PNG file to write")] = Path("out/samples.png"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(help="processes; all CUDA devices, or 1 on a CPU, if left out")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="address of a running Dask scheduler to draw on instead")
+    ] = None,
     scale: Annotated[int, typer.Option(help="size of a pixel in the picture")] = 4,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
 ) -> None:
@@ -30,9 +36,10 @@ def sample(
     from rich.console import Console
 
     from cosim.commands._progress import shown
-    from cosim.pictures import write_samples
+    from cosim.pictures import Spread, write_samples
     from golden.calibration.artifact import Artifact
     from golden.errors import UserError
+    from golden.evaluation.worker_pool import worker_count
     from golden.files import atomic_write, ensure_writable_folder
     from golden.network.checkpoint import load_checkpoint
     from golden.network.presets import EMBEDDED
@@ -43,6 +50,11 @@ def sample(
         if not 1 <= value <= top:
             raise UserError(f"{name} = {value} is not allowed; allowed: an integer in 1..{top}")
     target = pick_device(device)
+    if scheduler is None:
+        worker_count(target, workers)
+    elif workers is not None:
+        raise UserError("workers and scheduler: give one; a running cluster has its own workers")
+    folder = (checkpoint or EMBEDDED).resolve()
     loaded = load_checkpoint(checkpoint or EMBEDDED)
     chosen = make_sampler(sampler, loaded.scheduler, steps)
     tables = None if artifact is None else Artifact.load(artifact)
@@ -58,6 +70,9 @@ def sample(
             device=target,
             scale=scale,
             progress=progress,
+            spread=Spread(
+                folder, None if artifact is None else artifact.resolve(), workers, scheduler
+            ),
         )
     if json_file is not None:
         with atomic_write(json_file) as temporary:
