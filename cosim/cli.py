@@ -20,7 +20,10 @@ from golden.errors import UserError
 __all__ = ["app", "main", "run"]
 
 OK, DISAGREES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-_ORDER = ("demo", "verilog", "train", "calibrate", "sample", "evaluate", "cosim", "synth", "doctor")
+_ORDER = (
+    *("demo", "verilog", "train", "calibrate", "sample", "evaluate", "bench"),
+    *("cosim", "synth", "doctor"),
+)
 
 app = typer.Typer(
     name="stepscale",
