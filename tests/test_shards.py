@@ -203,8 +203,15 @@ def test_command_refuses(files, tmp_path, capsys):
 def test_interrupt_ends_all_processes(files, tmp_path):
     """SIGINT to the whole group, as a terminal sends it, while both workers draw."""
     arguments = sample_arguments(files, tmp_path / "x.png", "--samples", "60000", "--workers", "2")
+    # a shell starts background jobs with the interrupt ignored, and children inherit that
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "if __name__ == '__main__':\n"
+        "    from cosim.cli import main\n"
+        "    main()\n"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "cosim.cli", *arguments],
+        [sys.executable, "-c", program, *arguments],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
