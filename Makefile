@@ -8,7 +8,7 @@ WORKERS ?= 2
 SOURCES := golden hdl cosim tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint verilog synth doctor clean
+.PHONY: help setup demo test test-long lint verilog formal synth doctor clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
@@ -47,6 +47,9 @@ lint: $(STAMP) ## ruff and mypy
 
 verilog: $(STAMP) ## Verilog of the 16x16 datapath into out/verilog
 	$(BIN)/stepscale verilog --block datapath --rows 16 --cols 16 --out out/verilog
+
+formal: $(STAMP) ## proofs of the RTL blocks by a solver
+	$(BIN)/stepscale formal --json out/formal.json
 
 synth: $(STAMP) ## area and clock of all small blocks on an ECP5
 	$(BIN)/stepscale synth --block requantizer --block silu_quantizer --block processing_element \

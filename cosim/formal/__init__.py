@@ -1,0 +1,1 @@
+"""Formal proofs of the RTL blocks: for arbitrary inputs and stalls, by a solver."""
