@@ -12,21 +12,25 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cosim.build import Model, VerilatorRunner, build_model, cache_folder, wave_format
-from cosim.checker import Difference
-from cosim.manifest import load_manifest, same_parameters
+from cosim.checker import CaseVerdict, Difference
+from cosim.manifest import Manifest, load_manifest, same_parameters
 from cosim.report import BenchResult, CaseResult, locate, repeat_command
 from cosim.script import compile_case
+from cosim.trace_checker.run import replay
 from golden.cycles import Case
 from golden.errors import UserError
 from golden.files import ensure_writable_folder
 
-__all__ = ["emit_verilog", "run_cases", "run_model"]
+__all__ = ["LEVELS", "emit_verilog", "run_cases", "run_model"]
+
+LEVELS = (2, 3)
 
 _SECONDS_AT_LEAST = 120
 _CYCLES_PER_SECOND_AT_LEAST = 500
@@ -51,19 +55,23 @@ def run_cases(
     rtl: Path | None = None,
     waves: bool = False,
     seed: int = 0,
+    level: int = 2,
     repeat: Sequence[str] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> BenchResult:
     """Run ``cases`` on ``block`` and compare every cycle.
 
-    ``rtl``: folder with ``manifest.json`` and Verilog to use in place of a fresh one.
-    ``repeat``: words of the command line that makes the same cases again; by default those of
-    ``stepscale cosim --suite blocks``. ``progress``: called with what runs, done, total.
+    ``level``: 2, cocotb drives and compares; 3, the native trace checker does. ``rtl``: folder with
+    ``manifest.json`` and Verilog to use in place of a fresh one. ``repeat``: words of the command
+    line that makes the same cases again; by default those of ``stepscale cosim --suite blocks``.
+    ``progress``: called with what runs, done, total.
     """
     tell = progress or (lambda what, done, total: None)
     if not cases:
         raise UserError(f"block {block}: there is no case to run")
-    words = list(repeat or _block_words(block, parameters, seed))
+    if level not in LEVELS:
+        raise UserError(f"level must be one of {', '.join(map(str, LEVELS))}, got {level}")
+    words = [*(repeat or _block_words(block, parameters, seed)), "--level", str(level)]
     if rtl is not None and repeat is None:
         words += ["--rtl", str(rtl)]
     began = time.perf_counter()
@@ -73,17 +81,32 @@ def run_cases(
             rtl = emit_verilog(block, parameters, Path(temporary) / "rtl")
         else:
             same_parameters(load_manifest(rtl), block, parameters)
-        tell("build", 0, 1)
-        model = build_model(rtl, waves=wave_format() if waves else None)
-        result = run_model(model, cases, words=words, seed=seed, progress=tell)
-    return BenchResult(
-        block,
-        dict(parameters),
-        result.cases,
-        time.perf_counter() - began,
-        result.simulation_seconds,
-        result.waves,
+        if level == 2:
+            tell("build", 0, 1)
+            model = build_model(rtl, waves=wave_format() if waves else None)
+            result = run_model(model, cases, words=words, seed=seed, progress=tell)
+        else:
+            result = _level3(rtl, cases, words, waves=waves, progress=tell)
+    return replace(
+        result,
+        block=block,
+        parameters=dict(parameters),
+        wall_seconds=time.perf_counter() - began,
+        level=level,
     )
+
+
+def _level3(
+    rtl: Path,
+    cases: Sequence[Case],
+    words: Sequence[str],
+    *,
+    waves: bool,
+    progress: Callable[[str, int, int], None],
+) -> BenchResult:
+    run = replay(rtl, cases, waves=waves, progress=progress)
+    manifest = load_manifest(rtl)
+    return _result(manifest, cases, run.verdicts, run.seconds, run.waves, words)
 
 
 def _block_words(block: str, parameters: Mapping[str, Any], seed: int) -> list[str]:
@@ -118,35 +141,41 @@ def run_model(
             waves = str(_keep_waves(folder, model, cases))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    results = []
-    for case, seen in zip(cases, verdict["verdicts"], strict=True):
-        groups = None if case.groups is None else np.asarray(case.groups).tolist()
-        results.append(
-            CaseResult(
-                case.name,
-                case.block,
-                case.seed,
-                seen["cycles"],
-                case.trace.cycles,
-                seen["beats"],
-                seen["mismatches"],
-                [
-                    locate(Difference(**difference), ports, groups, case.labels, case.trace.outputs)
-                    for difference in seen["differences"]
-                ],
-                sorted(set(groups or [])),
-                case.labels,
-                repeat_command(words, case.name),
-            )
+    verdicts = [
+        CaseVerdict(**{**seen, "differences": [Difference(**d) for d in seen["differences"]]})
+        for seen in verdict["verdicts"]
+    ]
+    return _result(manifest, cases, verdicts, verdict["seconds"], waves, words)
+
+
+def _result(
+    manifest: Manifest,
+    cases: Sequence[Case],
+    verdicts: Sequence[CaseVerdict],
+    seconds: float,
+    waves: str | None,
+    words: Sequence[str],
+) -> BenchResult:
+    """Put numbers, lanes and places to what a run found."""
+    ports = {port.name: port for port in manifest.ports}
+    results = [
+        CaseResult(
+            case.name,
+            case.block,
+            case.seed,
+            seen.cycles,
+            case.trace.cycles,
+            seen.beats,
+            seen.mismatches,
+            [locate(difference, ports, case) for difference in seen.differences],
+            [] if case.groups is None else np.unique(case.groups).tolist(),
+            case.labels,
+            repeat_command(words, case.name),
         )
-    return BenchResult(
-        manifest.block,
-        manifest.parameters,
-        results,
-        verdict["seconds"],
-        verdict["seconds"],
-        waves,
-    )
+        for case, seen in zip(cases, verdicts, strict=True)
+    ]
+    parameters = manifest.parameters
+    return BenchResult(manifest.block, parameters, results, seconds, seconds, waves)
 
 
 def _simulate(

@@ -30,7 +30,18 @@ from cosim.toolchain import require_build_tools, verilator_binary, verilator_env
 from golden.errors import UserError
 from golden.files import ensure_writable_folder
 
-__all__ = ["Model", "VerilatorRunner", "build_model", "cache_folder", "run_group", "wave_format"]
+__all__ = [
+    "Model",
+    "VerilatorRunner",
+    "build_failure",
+    "build_model",
+    "cache_folder",
+    "cache_key",
+    "cached",
+    "compile_jobs",
+    "run_group",
+    "wave_format",
+]
 
 _PREFIX = "Vtop"
 _PUBLIC = "--public-flat-rw"
@@ -167,20 +178,20 @@ def build_model(rtl: Path, *, waves: str | None = None, jobs: int | None = None)
     require_build_tools()
     manifest = load_manifest(rtl)
     options = _options(waves)
-    key = _key({"verilog": content_hash(manifest), "options": options})
+    key = cache_key({"verilog": content_hash(manifest), "options": options})
     name = f"{manifest.top}-{key[:20]}"
 
     def make(folder: Path) -> None:
         control = folder / "ports.vlt"
         control.write_text(_port_control(manifest))
-        runner = VerilatorRunner(jobs=jobs or _jobs())
+        runner = VerilatorRunner(jobs=jobs or compile_jobs())
         runner.objects = _runtime(options)
         _build(runner, [*manifest.sources, control], manifest.top, options, folder)
         for path in folder.iterdir():
             if path.name not in (manifest.top, "build.log"):
                 path.unlink()
 
-    return Model(manifest, _cached("models", name, make), waves)
+    return Model(manifest, cached("models", name, make), waves)
 
 
 def _options(waves: str | None) -> list[str]:
@@ -210,12 +221,17 @@ def _build(
             log_file=log,
         )
     except RuntimeError as error:
-        lines = log.read_text(errors="replace").splitlines()
-        complaints = [line for line in lines if "rror" in line] or lines[-_LOG_LINES:]
-        kept = cache_folder() / "failed-build.log"
-        shutil.copyfile(log, kept)
-        first = complaints[0].strip() if complaints else "no output"
-        raise UserError(f"Verilator build of {top}: {error}: {first} (log: {kept})") from error
+        raise build_failure(top, log, str(error)) from error
+
+
+def build_failure(top: str, log: Path, reason: str) -> UserError:
+    """Return the error of a failed build, with the first complaint in its log; keeps the log."""
+    lines = log.read_text(errors="replace").splitlines()
+    complaints = [line for line in lines if "rror" in line] or lines[-_LOG_LINES:]
+    kept = cache_folder() / "failed-build.log"
+    shutil.copyfile(log, kept)
+    first = complaints[0].strip() if complaints else "no output"
+    return UserError(f"Verilator build of {top}: {reason}: {first} (log: {kept})")
 
 
 def _runtime(options: list[str]) -> list[Path]:
@@ -224,7 +240,7 @@ def _runtime(options: list[str]) -> list[Path]:
     def make(folder: Path) -> None:
         empty = folder / "runtime.v"
         empty.write_text("module runtime(input a, output b); assign b = a; endmodule\n")
-        runner = VerilatorRunner(jobs=_jobs())
+        runner = VerilatorRunner(jobs=compile_jobs())
         extra = folder / "objects.mk"
         extra.write_text("all_objects: $(VK_GLOBAL_OBJS)\n")
         runner.goals = ["-f", str(extra), "all_objects"]
@@ -233,10 +249,11 @@ def _runtime(options: list[str]) -> list[Path]:
             if path.suffix != ".o":
                 path.unlink()
 
-    return sorted(_cached("runtime", _key({"options": options})[:20], make).glob("*.o"))
+    return sorted(cached("runtime", cache_key({"options": options})[:20], make).glob("*.o"))
 
 
-def _key(inputs: Mapping[str, Any]) -> str:
+def cache_key(inputs: Mapping[str, Any]) -> str:
+    """Return the name of what is built from ``inputs`` with the tools of this machine."""
     tools = {
         "verilator": importlib.metadata.version("verilator"),
         "binary": verilator_binary().stat().st_size,
@@ -248,12 +265,13 @@ def _key(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps([inputs, tools], sort_keys=True).encode()).hexdigest()
 
 
-def _jobs() -> int:
+def compile_jobs() -> int:
+    """Return how many compilers may run at a time: this process's share of the cores."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     return max(1, len(os.sched_getaffinity(0)) // workers)
 
 
-def _cached(kind: str, name: str, make: Any) -> Path:
+def cached(kind: str, name: str, make: Any) -> Path:
     """Return folder ``kind/name`` of the cache, filled by ``make(folder)`` if it is not there."""
     parent = ensure_writable_folder(cache_folder() / kind)
     final = parent / name

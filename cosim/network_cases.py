@@ -7,25 +7,20 @@ captured. Golden blocks must give the network's own integers before a case is ma
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-import numpy as np
-
 from cosim.stimulus import Parameters
-from cosim.tb_datapath import config_of, datapath_case
+from cosim.tb_datapath import config_of
+from cosim.tile_stream import TileStream
 from golden.calibration.artifact import Artifact
 from golden.calibration.trajectories import run_float
 from golden.cycles import Case
-from golden.datapath import DatapathConfig
 from golden.errors import UserError
 from golden.integer.capture import LayerCapture
 from golden.integer.reference import ReferenceNetwork
 from golden.network.checkpoint import Checkpoint
 from golden.network.samplers import make_sampler
-from golden.numbers import Int64
-from golden.scale_tables import TableSet
-from golden.tiling import conv_tile, expected_conv, join, table_set, vector_tile
 
 __all__ = ["Captures", "capture_steps", "chosen_layers", "crossing_case", "group_steps",
-           "layer_case", "network_cases"]  # fmt: skip
+           "layer_case", "network_cases", "network_parameters"]  # fmt: skip
 
 PIXELS = 64  # of a conv tile in the demo
 CROSSING_PIXELS = 16
@@ -91,80 +86,6 @@ def chosen_layers(layers: Sequence[LayerCapture]) -> list[str]:
     return list(seen.values())
 
 
-class _Stream:
-    """Tiles of one case, one after the other on three paths."""
-
-    def __init__(self, config: DatapathConfig) -> None:
-        self.config = config
-        self.sets: list[TableSet] = []
-        self.conv: list[dict[str, Int64]] = []
-        self.weights: list[Int64] = []
-        self.paths: dict[str, list[dict[str, Int64]]] = {"activation": [], "edge": []}
-        self.expected: list[Int64] = []
-        self.used: dict[str, list[Int64]] = {"activation": [], "edge": []}
-
-    def add_set(self, layers: Sequence[LayerCapture], channel_tile: int) -> None:
-        """Load the next bank with a layer's constants."""
-        number = len(self.sets)
-        self.sets.append(
-            table_set(
-                layers, self.config, bank=number % 2, number=number % 256,
-                channel_tile=channel_tile,
-            )
-        )  # fmt: skip
-
-    def add_tile(self, layer: LayerCapture, pixels: range, channel_tile: int, chunk: int) -> None:
-        """Append a conv tile and a tile of its input edge, both of the newest set."""
-        index = len(self.sets) - 1
-        bank, number = self.sets[index].bank, self.sets[index].table_set
-        tile = conv_tile(
-            layer, self.config, pixels=pixels, channel_tile=channel_tile,
-            bank=bank, table_set=number, set_index=index,
-        )  # fmt: skip
-        self.conv.append(dict(tile.beats))
-        self.weights.append(tile.weights)
-        self.expected.append(expected_conv(layer, self.config, pixels, channel_tile))
-        vector = vector_tile(
-            layer, self.config, channel_chunk=chunk, bank=bank, table_set=number, set_index=index
-        )
-        if vector is not None:
-            path, beats, used = vector
-            self.paths[path].append(beats)
-            self.used[path].append(used)
-
-    def case(
-        self, name: str, parameters: Parameters, artifact: Artifact, *, stalls_index: int,
-        seed: int, layer: str,
-    ) -> Case:  # fmt: skip
-        """Return the case, after the golden datapath gave the network's own integers."""
-        scalars = ("wide", "start", "end", "bank", "table_set", "step", "segment", "set")
-        empty: dict[str, tuple[int, ...]] = dict.fromkeys(scalars, ())
-        lanes = (self.config.vector_lanes,)
-        made = datapath_case(
-            name, parameters, [int(b) for b in artifact.boundaries], self.sets, join(self.conv, {}),
-            np.concatenate(self.weights),
-            join(self.paths["activation"], {"u": lanes, **empty}),
-            join(self.paths["edge"], {"x": lanes, **empty}),
-            stalls_index=stalls_index, seed=seed,
-        )  # fmt: skip
-        checks = [("o_conv", "values", self.expected)]
-        checks += [(f"o_{path}", "codes", parts) for path, parts in self.used.items() if parts]
-        for output, field, parts in checks:
-            want = np.concatenate(parts)
-            got = made.payloads[output][field]
-            known = want > -(1 << 20)  # lanes beyond the last channel are free
-            if not np.array_equal(got[known], want[known]):
-                beat = int(np.flatnonzero(((got != want) & known).any(axis=1))[0])
-                raise RuntimeError(f"{name}: golden {output} differs from the network at {beat}")
-        steps = [tile["step"][0] for tile in self.conv]
-        groups = sorted({artifact.group(int(step)) for step in steps})
-        labels = {"layer": layer, "groups": ",".join(map(str, groups))}
-        return Case(
-            made.name, made.block, made.parameters, made.payloads, made.trace, made.seed,
-            made.groups, labels,
-        )  # fmt: skip
-
-
 def layer_case(
     name: str, layers: Sequence[LayerCapture], parameters: Parameters, artifact: Artifact, *,
     stalls_index: int, seed: int,
@@ -174,7 +95,7 @@ def layer_case(
     Pixels and output channels move on from step to step, so that borders are met too.
     """
     config = config_of(parameters)
-    stream = _Stream(config)
+    stream = TileStream(config)
     for turn, layer in enumerate(layers):
         total = layer.output.shape[1] * layer.output.shape[2]
         count = min(PIXELS, total, config.depth)
@@ -182,7 +103,8 @@ def layer_case(
         tiles = -(-layer.output.shape[0] // config.cols)
         stream.add_set([layer], turn % tiles)
         pixels = range(start, min(start + count, total))
-        stream.add_tile(layer, pixels, turn % tiles, turn)
+        stream.add_conv(layer, pixels, turn % tiles)
+        stream.add_edge(layer, turn)
     return stream.case(name, parameters, artifact, stalls_index=stalls_index, seed=seed, layer=name)
 
 
@@ -194,7 +116,7 @@ def crossing_case(
     The group changes between two tiles of one resident set while the stream runs.
     """
     config = config_of(parameters)
-    stream = _Stream(config)
+    stream = TileStream(config)
     for turn, steps in enumerate(crossing_steps(artifact)):
         layers = [captures[step][name] for step in steps]
         tiles = -(-layers[0].output.shape[0] // config.cols)
@@ -204,10 +126,17 @@ def crossing_case(
         for place, layer in enumerate(layers):
             start = ((turn + place) * count) % total
             pixels = range(start, min(start + count, total))
-            stream.add_tile(layer, pixels, turn % tiles, turn + place)
+            stream.add_conv(layer, pixels, turn % tiles)
+            stream.add_edge(layer, turn + place)
     return stream.case(
         "group crossing", parameters, artifact, stalls_index=0, seed=seed, layer=name
     )
+
+
+def network_parameters(artifact: Artifact, rows: int, cols: int) -> Parameters:
+    """Return the parameters of the datapath that runs ``artifact``."""
+    groups = max(artifact.groups, 1)
+    return {"rows": rows, "cols": cols, "groups": groups, "resident_groups": groups}
 
 
 def network_cases(
@@ -222,8 +151,7 @@ def network_cases(
 
     ``seed``: of the trajectory and of the stall patterns.
     """
-    parameters: Parameters = {"rows": rows, "cols": cols, "groups": max(artifact.groups, 1)}
-    parameters = {**parameters, "resident_groups": parameters["groups"]}
+    parameters = network_parameters(artifact, rows, cols)
     middles = group_steps(artifact)
     steps = sorted({*middles, *(step for span in crossing_steps(artifact) for step in span)})
     captures = capture_steps(artifact, checkpoint, steps, seed, progress)

@@ -1,13 +1,14 @@
 """What a run found, for people and for programs: results, mismatches in words, table and JSON."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cosim.checker import Difference
 from cosim.manifest import Port
 from cosim.script import unpack_bits
+from golden.cycles import Case
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,7 +76,7 @@ class BenchResult:
     wall_seconds: float
     simulation_seconds: float
     waves: str | None = None
-    notes: Sequence[str] = field(default_factory=list)
+    level: int = 2
 
     @property
     def beats(self) -> int:
@@ -127,16 +128,10 @@ def describe(case: CaseResult) -> str:
     )
 
 
-def locate(
-    difference: Difference,
-    ports: Mapping[str, Port],
-    groups: Sequence[int] | None,
-    labels: Mapping[str, str | int],
-    outputs: Iterable[str],
-) -> Mismatch:
-    """Turn a difference of bit strings into field, lane and numbers.
+def locate(difference: Difference, ports: Mapping[str, Port], case: Case) -> Mismatch:
+    """Turn a difference of bit strings into field, lane and numbers, and say where in the network.
 
-    ``groups`` belong to the beats of the first stream of ``outputs``.
+    ``case.groups`` belong to the beats of its first output stream.
     """
     name, lane = "", -1
     expected, got = difference.expected, difference.got
@@ -151,8 +146,10 @@ def locate(
     elif difference.kind == "plain":
         expected, got = str(int(expected, 2)), str(int(got, 2))
     beat = difference.beat
-    is_output = difference.stream in list(outputs)[:1]
-    group = groups[beat] if groups is not None and is_output and 0 <= beat < len(groups) else -1
+    first = difference.stream in list(case.trace.outputs)[:1]
+    groups = case.groups if first and case.groups is not None else ()
+    places = case.places.get(difference.stream, {})
+    where = {key: int(values[beat]) for key, values in places.items() if 0 <= beat < len(values)}
     return Mismatch(
         difference.kind,
         difference.stream,
@@ -162,8 +159,8 @@ def locate(
         lane,
         expected,
         got,
-        int(group),
-        labels,
+        int(groups[beat]) if 0 <= beat < len(groups) else -1,
+        {**case.labels, **where},
     )
 
 
@@ -202,6 +199,7 @@ def report_json(
         )
     return {
         "suite": suite,
+        "level": max((result.level for result in results), default=0),
         "seed": seed,
         "passed": bool(results) and all(result.passed for result in results),
         "mismatches": sum(result.mismatches for result in results),
@@ -223,7 +221,7 @@ def report_json(
                 "expected": case.mismatches[0].expected,
                 "got": case.mismatches[0].got,
                 "timestep_group": case.mismatches[0].group,
-                "labels": dict(case.labels),
+                "labels": dict(case.mismatches[0].labels),
                 "repeat": case.repeat,
             }
             for result in results
@@ -254,8 +252,9 @@ def report_table(
     from rich import box  # noqa: PLC0415 (the simulator process reports without it)
     from rich.table import Table  # noqa: PLC0415
 
+    report = report_json(results, suite=suite, seed=seed, by=by)
     table = Table(
-        title=f"co-simulation, suite {suite}, seed {seed}",
+        title=f"co-simulation, suite {suite}, level {report['level']}, seed {seed}",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,  # names of layers and all figures fit into 80 columns
@@ -264,7 +263,6 @@ def report_table(
     table.add_column("groups")
     for column in ("beats", "cycles\ncompared", "mismatches", "cycles/s"):
         table.add_column(column, justify="right")
-    report = report_json(results, suite=suite, seed=seed, by=by)
     speeds: dict[str, str] = {}
     for result in results:
         for name in _items([result], by):

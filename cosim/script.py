@@ -19,7 +19,10 @@ __all__ = [
     "CaseScript",
     "InputScript",
     "OutputScript",
+    "bit_matrix",
+    "check_ports",
     "compile_case",
+    "first_cycles",
     "pack_bits",
     "unpack_bits",
 ]
@@ -62,10 +65,10 @@ class CaseScript:
     plain_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def _characters(values: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.uint8]:
-    """(beats,) -> (beats, width) of the characters "0" and "1", most significant first."""
-    shifts = np.minimum(np.arange(width - 1, -1, -1), 63)
-    return (((values[:, None] >> shifts) & 1) + ord("0")).astype(np.uint8)
+def _bits(values: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.uint8]:
+    """(beats,) -> (beats, width) of 0 and 1, least significant first."""
+    shifts = np.minimum(np.arange(width), 63)
+    return ((values[:, None] >> shifts) & 1).astype(np.uint8)
 
 
 def _checked(values: Any, part: Field, where: str) -> npt.NDArray[np.int64]:
@@ -86,8 +89,14 @@ def _checked(values: Any, part: Field, where: str) -> npt.NDArray[np.int64]:
     return array
 
 
-def pack_bits(port: Port, payload: Mapping[str, Any], where: str = "payload") -> list[str]:
-    """Pack field -> (beats,) or (beats, count) integers into one string of bits a beat."""
+def bit_matrix(
+    port: Port, payload: Mapping[str, Any], where: str = "payload"
+) -> npt.NDArray[np.uint8]:
+    """Pack field -> (beats,) or (beats, count) integers: (beats, width) of 0 and 1.
+
+    Column p is bit p of the payload. ``UserError`` for unknown or missing fields, other shapes,
+    and values that do not fit.
+    """
     names = {part.name for part in port.fields if part.width * part.count}
     if names != set(payload) & names or set(payload) - {part.name for part in port.fields}:
         raise UserError(
@@ -98,16 +107,22 @@ def pack_bits(port: Port, payload: Mapping[str, Any], where: str = "payload") ->
     if len(beats) > 1:
         raise UserError(f"{where}: fields of stream {port.name!r} differ in length: {beats}")
     count = beats.pop() if beats else 0
-    text = np.full((count, port.width), ord("0"), dtype=np.uint8)
+    matrix = np.zeros((count, port.width), dtype=np.uint8)
     for part in port.fields:
         if not part.width * part.count:
             continue
         values = _checked(payload[part.name], part, f"{where}.{part.name}")
         for lane in range(part.count):
-            end = port.width - part.offset - lane * part.width
-            text[:, end - part.width : end] = _characters(values[:, lane], part.width)
-    joined = text.tobytes().decode("ascii")
-    return [joined[n * port.width : (n + 1) * port.width] for n in range(count)]
+            start = part.offset + lane * part.width
+            matrix[:, start : start + part.width] = _bits(values[:, lane], part.width)
+    return matrix
+
+
+def pack_bits(port: Port, payload: Mapping[str, Any], where: str = "payload") -> list[str]:
+    """Return ``bit_matrix`` as one string a beat, most significant bit first."""
+    matrix = bit_matrix(port, payload, where)
+    joined = (matrix[:, ::-1] + ord("0")).tobytes().decode("ascii")
+    return [joined[n * port.width : (n + 1) * port.width] for n in range(len(matrix))]
 
 
 def unpack_bits(port: Port, bits: str) -> dict[tuple[str, int], int]:
@@ -126,7 +141,7 @@ def _flags(values: npt.NDArray[np.bool_]) -> str:
     return (values.astype(np.uint8) + ord("0")).tobytes().decode("ascii")
 
 
-def _starts(stream: StreamTrace, where: str) -> list[int]:
+def first_cycles(stream: StreamTrace, where: str) -> list[int]:
     """First cycle of each beat; the golden source must hold a beat until it is accepted."""
     offered = np.where(stream.valid, stream.beat, -1)
     beats, first = np.unique(offered, return_index=True)
@@ -144,11 +159,11 @@ def _need(kind: str, name: str, have: Mapping[str, Any], want: set[str]) -> None
         )
 
 
-def compile_case(case: Case, manifest: Manifest) -> CaseScript:
-    """Return the script of ``case`` for the ports of ``manifest``.
+def check_ports(case: Case, manifest: Manifest) -> dict[tuple[str, str], dict[str, Port]]:
+    """Return (kind, direction) -> name -> port.
 
-    ``UserError`` where the two disagree on a port, a field or a range: a port that the golden model
-    does not speak of would never be compared.
+    ``UserError`` where ``case`` and ``manifest`` disagree on a port, or a beat has no payload: a
+    port that the golden model does not speak of would never be compared.
     """
     trace = case.trace
     ports: dict[tuple[str, str], dict[str, Port]] = {
@@ -165,18 +180,32 @@ def compile_case(case: Case, manifest: Manifest) -> CaseScript:
     _need("outputs", where, trace.outputs, set(ports["stream", "out"]))
     _need("plain inputs", where, trace.plain_in, set(ports["plain", "in"]))
     _need("plain outputs", where, trace.plain_out, set(ports["plain", "out"]))
+    for name, stream in trace.outputs.items():
+        beats = min((len(values) for values in case.payloads[name].values()), default=0)
+        offered = int(stream.beat.max(initial=-1))
+        if ports["stream", "out"][name].width and offered >= beats:
+            raise UserError(f"{where} {name}: beat {offered} has no golden payload")
+    return ports
+
+
+def compile_case(case: Case, manifest: Manifest) -> CaseScript:
+    """Return the script of ``case`` for the ports of ``manifest``.
+
+    ``UserError`` where the two disagree on a port, a field or a range.
+    """
+    trace = case.trace
+    ports = check_ports(case, manifest)
+    where = f"{case.block} {case.name}"
     inputs = {}
     for name, stream in trace.inputs.items():
         payload = pack_bits(ports["stream", "in"][name], case.payloads[name], f"{where} {name}")
         inputs[name] = InputScript(
-            _starts(stream, f"{where} {name}"), payload, _flags(stream.ready)
+            first_cycles(stream, f"{where} {name}"), payload, _flags(stream.ready)
         )
     outputs = {}
     for name, stream in trace.outputs.items():
         payload = pack_bits(ports["stream", "out"][name], case.payloads[name], f"{where} {name}")
         beat = np.where(stream.valid, stream.beat, -1)
-        if len(beat) and beat.max() >= len(payload):
-            raise UserError(f"{where} {name}: beat {beat.max()} has no golden payload")
         outputs[name] = OutputScript(
             beat.tolist(), payload, _flags(stream.ready), int(np.sum(stream.valid & stream.ready))
         )

@@ -4,34 +4,46 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import golden
-from cosim.bench import run_cases
+from cosim.bench import emit_verilog, run_cases
 from cosim.build import cache_folder
 from cosim.manifest import load_manifest
 from cosim.report import BenchResult
 from golden.cycles import Case
 from golden.errors import UserError
+from golden.evaluation.worker_pool import HERE, WorkerPool, finished
+
+if TYPE_CHECKING:
+    from cosim.layer_suite import LayerTask
 
 __all__ = [
+    "LAYER_SUITES",
     "SUITES",
     "Job",
     "block_jobs",
     "block_names",
     "block_parameters",
+    "datapath_verilog",
     "demo_cases",
     "demo_jobs",
+    "layer_jobs",
+    "only_cases",
     "run_jobs",
 ]
 
-SUITES = ("blocks", "demo")
+SUITES = ("blocks", "demo", "layers", "nightly")
+LAYER_SUITES = ("layers", "nightly")
 SIDE_WIDTH = 5  # opaque bits must travel with their beat, so a bench gives some
 
 Progress = Callable[[str, int, int], None]
+Named = TypeVar("Named", Case, "LayerTask")
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,19 @@ class Job:
     cases: Sequence[Case]
     rtl: Path | None
     words: Sequence[str]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Block, and the case if there is one."""
+        return f"{self.block} {self.cases[0].name}" if len(self.cases) == 1 else self.block
+
+    def run(self, waves: bool, level: int, progress: Progress | None = None) -> BenchResult:
+        """Run the cases in this process."""
+        return run_cases(
+            self.block, self.parameters, self.cases, rtl=self.rtl, waves=waves, seed=self.seed,
+            level=level, repeat=self.words, progress=progress and _named(progress, self.block),
+        )  # fmt: skip
 
 
 def _bench_of(block: str) -> Any:
@@ -99,7 +124,7 @@ def _complete(block: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {**full, **given}
 
 
-def _select(cases: Sequence[Case], case: str | None, where: str) -> list[Case]:
+def _select(cases: Sequence[Named], case: str | None, where: str) -> list[Named]:
     chosen = [entry for entry in cases if case is None or entry.name == case]
     if not chosen:
         names = ", ".join(entry.name for entry in cases)
@@ -142,7 +167,7 @@ def block_jobs(
                 cases = bench.cases(seed, full)
             except (TypeError, ValueError, KeyError) as error:
                 raise UserError(f"block {name}: {error} (parameters {full})") from error
-            jobs.append(Job(name, full, _select(cases, case, f"block {name}"), rtl, words))
+            jobs.append(Job(name, full, _select(cases, case, f"block {name}"), rtl, words, seed))
     return jobs
 
 
@@ -215,29 +240,108 @@ def demo_jobs(
     jobs: dict[str, Job] = {}
     for entry in cases:
         key = repr(sorted(entry.parameters.items()))
-        job = jobs.get(key) or Job(entry.block, entry.parameters, [], rtl, words)
-        jobs[key] = Job(job.block, job.parameters, [*job.cases, entry], rtl, words)
+        job = jobs.get(key) or Job(entry.block, entry.parameters, [], rtl, words, seed)
+        jobs[key] = replace(job, cases=[*job.cases, entry])
     return list(jobs.values())
 
 
+def layer_jobs(
+    suite: str,
+    *,
+    artifact: Path | None,
+    checkpoint: Path | None,
+    rows: int,
+    cols: int,
+    seed: int,
+    rtl: Path,
+    given_rtl: bool,
+    case: str | None = None,
+) -> "list[LayerTask]":
+    """Return the tasks of suite ``layers`` or ``nightly`` on the datapath in folder ``rtl``.
+
+    ``given_rtl``: the folder is the user's, so the line that repeats a case names it.
+    """
+    words = ["--suite", suite, "--rows", str(rows), "--cols", str(cols)]
+    named = (("--artifact", artifact), ("--checkpoint", checkpoint))
+    for option, path in (*named, ("--rtl", rtl if given_rtl else None)):
+        words += [option, str(path)] if path is not None else []
+    words += ["--seed", str(seed)]
+    from cosim.layer_suite import layer_tasks  # noqa: PLC0415 (--help needs no torch)
+
+    tasks = layer_tasks(
+        every_step=suite == "nightly", artifact=artifact, checkpoint=checkpoint, rows=rows,
+        cols=cols, seed=seed, rtl=rtl, words=words,
+    )  # fmt: skip
+    return _select(tasks, case, f"suite {suite}")
+
+
+@contextmanager
+def datapath_verilog(artifact: Path | None, rows: int, cols: int) -> Iterator[Path]:
+    """Generate the datapath that runs an artifact; the folder is gone at the end."""
+    from cosim.network_cases import network_parameters  # noqa: PLC0415 (--help needs no torch)
+    from golden.calibration.artifact import Artifact, embedded_artifact  # noqa: PLC0415
+
+    made = embedded_artifact() if artifact is None else Artifact.load(artifact)
+    with tempfile.TemporaryDirectory(prefix="stepscale-") as temporary:
+        yield emit_verilog("datapath", network_parameters(made, rows, cols), Path(temporary))
+
+
+def only_cases(jobs: Any, names: Collection[tuple[str, str]]) -> list[Any]:
+    """Return ``jobs`` with those cases alone whose (block, name) is in ``names``."""
+    chosen = []
+    for job in jobs:
+        if not isinstance(job, Job):
+            chosen += [job] if ("datapath", job.name) in names else []
+            continue
+        cases = [case for case in job.cases if (case.block, case.name) in names]
+        chosen += [replace(job, cases=cases)] if cases else []
+    if not chosen:
+        raise UserError("--failed: none of the cases that failed is made with these options")
+    return chosen
+
+
 def run_jobs(
-    jobs: Sequence[Job], *, waves: bool, seed: int, progress: Progress | None = None
+    jobs: "Sequence[Job] | Sequence[LayerTask]",
+    *,
+    waves: bool,
+    level: int,
+    using: WorkerPool = HERE,
+    progress: Progress | None = None,
 ) -> list[BenchResult]:
-    """Run jobs one after the other."""
-    return [
-        run_cases(
-            job.block,
-            job.parameters,
-            job.cases,
-            rtl=job.rtl,
-            waves=waves,
-            seed=seed,
-            repeat=job.words,
-            progress=progress and _named(progress, job.block),
-        )
-        for job in jobs
-    ]
+    """Run jobs one after the other here, or as independent tasks of a pool; in the order given."""
+    if using.client is None:
+        return [job.run(waves, level, progress) for job in jobs]
+    parts = [part for job in jobs for part in _parts(job)]
+    found: dict[int, BenchResult] = {}
+    names = [part.name for part in parts]
+    for index, result in finished(using, _run, [(part, waves, level) for part in parts], names):
+        found[index] = result
+        if progress is not None:
+            progress("compare", len(found), len(parts))
+    return [found[index] for index in sorted(found)]
 
 
-def _named(progress: Progress, block: str) -> Progress:
-    return lambda what, done, total: progress(f"{what} {block}", done, total)
+class Task(Protocol):
+    """What a worker runs."""
+
+    @property
+    def name(self) -> str:
+        """What an error calls it."""
+
+    def run(self, waves: bool, level: int, progress: Progress | None = None) -> BenchResult:
+        """Compare everything, in this process."""
+
+
+def _parts(job: "Job | LayerTask") -> Sequence[Task]:
+    """Return a job's cases apart where they are few and long."""
+    if not isinstance(job, Job) or job.block != "datapath":
+        return [job]
+    return [replace(job, cases=[case]) for case in job.cases]
+
+
+def _run(task: Task, waves: bool, level: int) -> BenchResult:
+    return task.run(waves, level)
+
+
+def _named(progress: Progress, name: str) -> Progress:
+    return lambda what, done, total: progress(f"{what} {name}", done, total)

@@ -76,7 +76,8 @@ class Case:
 
     ``payloads``: stream -> field -> (beats,) or (beats, count) int64, inputs and outputs.
     ``groups``: timestep group of each beat of the first output stream, or None.
-    ``labels``: for reports (layer, step, ...).
+    ``labels``: for reports (layer, ...). ``places``: output stream -> label -> (beats,): where in
+    the network each beat belongs (step, pixel, first channel).
     """
 
     name: str
@@ -87,6 +88,7 @@ class Case:
     seed: int
     groups: Int64 | None = None
     labels: Mapping[str, str | int] = field(default_factory=dict)
+    places: Mapping[str, Mapping[str, Int64]] = field(default_factory=dict)
 
 
 def stall_pattern(name: str, seed: int, cycles: int = _PATTERN_CYCLES) -> Bools:

@@ -17,7 +17,15 @@ from golden.numbers import Int64, as_int64
 from golden.operand import CODE_BITS, OperandMode
 from golden.scale_tables import TableSet
 
-__all__ = ["ConvTile", "conv_tile", "expected_conv", "join", "table_set", "vector_tile"]
+__all__ = [
+    "ConvTile",
+    "conv_tile",
+    "edge_chunks",
+    "expected_conv",
+    "join",
+    "table_set",
+    "vector_tile",
+]
 
 WIDE_KINDS = ("wide_silu", "wide_stream")
 SILU_KINDS = ("region", "wide_silu")
@@ -137,6 +145,17 @@ def expected_conv(
     return np.pad(flat, ((0, 0), (0, config.cols - flat.shape[1])))
 
 
+def edge_chunks(layer: LayerCapture, lanes: int) -> list[tuple[int, slice]]:
+    """Return (segment, input channels) of each group of at most ``lanes`` channels."""
+    chunks = []
+    start = 0
+    for segment, count in enumerate(layer.segments):
+        stop = start + count
+        chunks += [(segment, slice(at, min(at + lanes, stop))) for at in range(start, stop, lanes)]
+        start = stop
+    return chunks
+
+
 def vector_tile(
     layer: LayerCapture,
     config: DatapathConfig,
@@ -154,14 +173,7 @@ def vector_tile(
     if layer.kind == "int8_attention":
         return None
     lanes = config.vector_lanes
-    chunks = []
-    start = 0
-    for segment, count in enumerate(layer.segments):
-        chunks += [
-            (segment, slice(at, min(at + lanes, start + count)))
-            for at in range(start, start + count, lanes)
-        ]
-        start += count
+    chunks = edge_chunks(layer, lanes)
     segment, channels = chunks[channel_chunk % len(chunks)]
     source = as_int64(layer.source[channels])
     codes = as_int64(layer.codes[channels])

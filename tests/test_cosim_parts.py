@@ -77,7 +77,7 @@ def test_wrong_payload_names_field_lane_and_numbers():
 
     verdict = replay(flip)
     assert verdict.mismatches == 1
-    found = locate(verdict.differences[0], PORTS, CASE.groups.tolist(), CASE.labels, ["o"])
+    found = locate(verdict.differences[0], PORTS, CASE)
     expected = int(CASE.payloads["o"]["sum"][7, 1])
     assert (found.beat, found.cycle, found.lane, found.field) == (7, victim, 1, "sum")
     assert found.expected == str(expected)
@@ -172,7 +172,7 @@ def test_a_port_that_golden_does_not_speak_of_is_refused():
 
 def test_report_content():
     difference = Difference("payload", "o", 17, 7, "0" * 18, "0" * 17 + "1")
-    mismatch = locate(difference, PORTS, CASE.groups.tolist(), CASE.labels, ["o"])
+    mismatch = locate(difference, PORTS, CASE)
     command = "stepscale cosim --suite blocks --block toy --seed 3 --case light --waves"
     case = CaseResult("light", "toy", 3, 90, 90, 40, 1, [mismatch], [1, 2, 4], CASE.labels, command)
     result = BenchResult("toy", {}, [case], 1.0, 0.5)

@@ -1,6 +1,7 @@
 """``stepscale cosim``: run a suite on Verilog and compare every cycle with the golden model."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,13 @@ __all__ = ["cosim"]
 
 
 def cosim(
-    suite: Annotated[str, typer.Option(help="blocks or demo (layers of a network)")] = "blocks",
+    suite: Annotated[
+        str,
+        typer.Option(
+            help="blocks; demo (some tiles of a network), layers (every conv and edge, a step a "
+            "group) or nightly (all steps)"
+        ),
+    ] = "blocks",
     block: Annotated[str | None, typer.Option(help="only this block")] = None,
     rows: Annotated[
         int | None, typer.Option(help="rows of the array; if left out 4 for blocks, 16 for demo")
@@ -28,6 +35,20 @@ def cosim(
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of the cases")] = 1,
     case: Annotated[str | None, typer.Option(help="only the case of this name")] = None,
+    level: Annotated[
+        int | None,
+        typer.Option(
+            help="2: cocotb drives and compares; 3: the native trace checker, much faster; if left "
+            "out 2 for blocks and demo, 3 for the others"
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="processes that share the cases")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="address of a running Dask scheduler to run on instead")
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="only the cases that failed in this suite's last run")
+    ] = False,
     waves: Annotated[bool, typer.Option("--waves", help="keep a waveform (FST or VCD)")] = False,
     rtl: Annotated[
         Path | None, typer.Option(help="folder with manifest.json and Verilog to use instead")
@@ -45,7 +66,9 @@ def cosim(
 
     from cosim import suites
     from cosim.commands._progress import shown
+    from cosim.last_run import last_failed, remember
     from cosim.report import describe, report_json, report_table
+    from golden.evaluation.worker_pool import pool
     from golden.files import atomic_write, ensure_writable_folder
 
     if suite not in suites.SUITES:
@@ -59,8 +82,18 @@ def cosim(
         raise UserError(f"--seed must be 0 or more, got {seed}")
     if json_file is not None:
         ensure_writable_folder(json_file.parent)
-    with shown() as progress:
+    if level is None:
+        level = 3 if suite in suites.LAYER_SUITES else 2
+    if suite != "blocks" and (block is not None or parameter):
+        raise UserError("--block and --parameter belong to --suite blocks")
+    only = last_failed(suite) if failed else None
+    on_network: dict[str, Any] = {
+        "artifact": artifact, "checkpoint": checkpoint, "rows": rows, "cols": cols, "seed": seed,
+        "case": case,
+    }  # fmt: skip
+    with shown() as progress, ExitStack() as stack:
         progress("prepare cases", 0, 1)
+        jobs: Any
         if suite == "blocks":
             jobs = suites.block_jobs(
                 block=block,
@@ -71,20 +104,16 @@ def cosim(
                 rtl=rtl,
                 case=case,
             )
+        elif suite == "demo":
+            jobs = suites.demo_jobs(**on_network, rtl=rtl, progress=progress)
         else:
-            if block is not None or parameter:
-                raise UserError("--block and --parameter belong to --suite blocks")
-            jobs = suites.demo_jobs(
-                artifact=artifact,
-                checkpoint=checkpoint,
-                rows=rows,
-                cols=cols,
-                seed=seed,
-                rtl=rtl,
-                case=case,
-                progress=progress,
-            )
-        results = suites.run_jobs(jobs, waves=waves, seed=seed, progress=progress)
+            folder = rtl or stack.enter_context(suites.datapath_verilog(artifact, rows, cols))
+            jobs = suites.layer_jobs(suite, **on_network, rtl=folder, given_rtl=rtl is not None)
+        if only is not None:
+            jobs = suites.only_cases(jobs, only)
+        using = stack.enter_context(pool(workers, scheduler))
+        results = suites.run_jobs(jobs, waves=waves, level=level, using=using, progress=progress)
+        remember(suite, results)
     by = "block" if suite == "blocks" else "layer"
     report = report_json(results, suite=suite, seed=seed, by=by)
     if json_file is not None:
@@ -95,9 +124,9 @@ def cosim(
     for result in results:
         if result.waves is not None:
             console.print(f"waves: {result.waves}", soft_wrap=True)
-        for failed in result.cases:
-            if failed.mismatches:
-                console.print(describe(failed), soft_wrap=True, markup=False, highlight=False)
+        for entry in result.cases:
+            if entry.mismatches:
+                console.print(describe(entry), soft_wrap=True, markup=False, highlight=False)
     if not report["passed"]:
         if not report["mismatches"]:
             console.print("nothing was compared", style="red")

@@ -19,7 +19,7 @@ import torch
 
 from golden.calibration.artifact import Artifact
 from golden.errors import UserError
-from golden.evaluation.worker_pool import WorkerPool, pool, worker_count
+from golden.evaluation.worker_pool import WorkerPool, finished, pool, worker_count
 from golden.integer.network import IntegerNetwork
 from golden.network.checkpoint import load_checkpoint
 from golden.network.image import to_bytes
@@ -146,11 +146,8 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _task(source: Source, seed: int, images: range, device: str, threads: int | None) -> Any:
-    """What a worker runs: a shard, or the text of a ``UserError``."""
-    try:
-        found = draw_shard(source, seed, images, device, threads)
-    except UserError as error:
-        return str(error)
+    """What a worker runs."""
+    found = draw_shard(source, seed, images, device, threads)
     return found.x0, found.images
 
 
@@ -216,26 +213,7 @@ def _finished(
     using: WorkerPool, source: Source, seed: int, parts: list[range], device: str
 ) -> Iterator[tuple[int, Samples]]:
     """Shards as the cluster finishes them."""
-    from distributed import KilledWorker, as_completed  # noqa: PLC0415 - one process needs none
-
-    client = using.client
-    futures = {
-        client.submit(_task, source, seed, part, device, using.threads, pure=False): part
-        for part in parts
-    }
-    try:
-        for future in as_completed(list(futures), loop=client.loop):
-            try:
-                result = future.result()
-            except KilledWorker as error:
-                part = futures[future]
-                raise UserError(
-                    f"images {part.start}..{part.stop - 1}: four workers in turn died drawing them"
-                    " (out of memory?)"
-                ) from error
-            if isinstance(result, str):
-                raise UserError(result)
-            yield futures[future].start, Samples(*result)
-            future.release()
-    finally:
-        client.cancel(list(futures), force=True)
+    tasks = [(source, seed, part, device, using.threads) for part in parts]
+    names = [f"images {part.start}..{part.stop - 1}" for part in parts]
+    for index, result in finished(using, _task, tasks, names):
+        yield parts[index].start, Samples(*result)

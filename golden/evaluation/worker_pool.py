@@ -6,16 +6,17 @@ threads: ``threads of a worker = max(1, threads // N)``. Dask is imported only f
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from golden.errors import UserError
 
-__all__ = ["WorkerPool", "pool", "worker_count"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["HERE", "WorkerPool", "finished", "pool", "worker_count"]
 
 CONNECT_SECONDS = 10
 
@@ -33,13 +34,15 @@ class WorkerPool:
 HERE = WorkerPool()
 
 
-def worker_count(device: torch.device | str, workers: int | None) -> int:
+def worker_count(device: "torch.device | str", workers: int | None) -> int:
     """Workers to start for ``device``: one a visible CUDA device, or ``workers`` on a CPU."""
     if workers is not None and not 1 <= workers <= 1024:
         raise UserError(f"workers = {workers} is not allowed; allowed: an integer in 1..1024")
-    target = torch.device(device)
-    if target.type != "cuda":
+    if not str(device).startswith("cuda"):
         return workers or 1
+    import torch  # noqa: PLC0415 - a pool on the CPU needs none
+
+    target = torch.device(device)
     found = 1 if target.index is not None else torch.cuda.device_count()
     if workers is not None and workers > found:
         raise UserError(f"workers = {workers} is not allowed; CUDA devices to use: {found}")
@@ -50,7 +53,7 @@ def worker_count(device: torch.device | str, workers: int | None) -> int:
 def pool(
     workers: int | None = None,
     scheduler: str | None = None,
-    device: torch.device | str = "cpu",
+    device: "torch.device | str" = "cpu",
 ) -> Iterator[WorkerPool]:
     """Workers for several ``draw`` calls: this process, a local cluster, or a running one."""
     count = worker_count(device, workers) if scheduler is None else 0
@@ -67,8 +70,8 @@ def pool(
         if scheduler is not None:
             yield from _connected(distributed, scheduler)
             return
-        threads = max(1, torch.get_num_threads() // count)
-        on_cuda = torch.device(device).type == "cuda"
+        threads = max(1, len(os.sched_getaffinity(0)) // count)
+        on_cuda = str(device).startswith("cuda")
         own = {"host": "127.0.0.1", "dashboard": False}
         specification = {
             i: {
@@ -95,6 +98,54 @@ def pool(
             distributed.Client(cluster, set_as_default=False) as client,
         ):
             yield WorkerPool(client, threads)
+
+
+def finished(
+    using: WorkerPool,
+    work: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    names: Sequence[str],
+) -> Iterator[tuple[int, Any]]:
+    """Yield (index, ``work(*tasks[index])``), each once, as the workers finish them.
+
+    A task whose worker dies runs again elsewhere. ``names``: of the tasks, for errors.
+    ``UserError`` that ``work`` raised, or if a task has ended four workers in turn.
+    """
+    from distributed import KilledWorker, as_completed  # noqa: PLC0415 - one process needs none
+
+    client = using.client
+    futures = {
+        client.submit(_answer, work, task, pure=False): index for index, task in enumerate(tasks)
+    }
+    try:
+        for future in as_completed(list(futures), loop=client.loop):
+            index = futures[future]
+            try:
+                result = future.result()
+            except KilledWorker as error:
+                raise UserError(
+                    f"{names[index]}: four workers in turn died of it (out of memory?)"
+                ) from error
+            if isinstance(result, _Refused):
+                raise UserError(result.message)
+            yield index, result
+            future.release()
+    finally:
+        client.cancel(list(futures), force=True)
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """A ``UserError`` on its way back; Dask would wrap it in a traceback."""
+
+    message: str
+
+
+def _answer(work: Callable[..., Any], task: tuple[Any, ...]) -> Any:
+    try:
+        return work(*task)
+    except UserError as error:
+        return _Refused(str(error))
 
 
 def _connected(distributed: Any, scheduler: str) -> Iterator[WorkerPool]:

@@ -1,5 +1,7 @@
 """Each planted fault turns the bench of its block red; the same copy without a fault is green."""
 
+from dataclasses import replace
+
 import pytest
 
 from cosim.bench import run_cases
@@ -8,8 +10,16 @@ from tests.faults.plant import SEED, cases_of, generate, plant
 
 
 def bench(tmp_path, block, fault=None):
+    """Run level 2, and level 3 on the same cases: the two must agree in everything they report."""
     rtl = generate(plant(tmp_path, fault), block)
-    return run_cases(block, PARAMETERS[block], cases_of(block), rtl=rtl, seed=SEED)
+    two, three = (
+        run_cases(block, PARAMETERS[block], cases_of(block), rtl=rtl, seed=SEED, level=level)
+        for level in (2, 3)
+    )
+    assert (three.level, three.passed) == (3, two.passed)
+    for slow, fast in zip(two.cases, three.cases, strict=True):
+        assert replace(fast, repeat=slow.repeat) == slow
+    return two
 
 
 def test_the_list_is_long_enough_and_has_no_twins():
