@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cosim.formal import operand, requantizer, silu_quantizer
+from cosim.formal import accumulator, mac_array, operand, requantizer, silu_quantizer
 from cosim.formal.engine import Answer, ask, prepare
 from cosim.formal.harness import Harness
 from golden.errors import UserError
@@ -110,6 +110,29 @@ PROOFS: tuple[Proof, ...] = (
         bmc=4,
         induction=2,
         cover=5,
+    ),
+    Proof(
+        "mac_array",
+        "sums",
+        "4 x 2, edge: every beat leaves once, in order, with its tile's weights; no other waits",
+        lambda: mac_array.sums(rows=4),
+        bmc=8,
+        cover=14,
+    ),
+    Proof(
+        "mac_array",
+        "sums_by_product_shift",
+        "the same for 2 x 1, product_shift",
+        lambda: mac_array.sums(cols=1, decode="product_shift"),
+        bmc=8,
+        cover=14,
+    ),
+    Proof(
+        "accumulator",
+        "tiles",
+        "4 pixels, 32 bits: each finished tile leaves once, in order, with its sums; waits bounded",
+        accumulator.tiles,
+        bmc=4,
     ),
     Proof(
         "requantizer",

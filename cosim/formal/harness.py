@@ -12,8 +12,10 @@ from amaranth.back import rtlil
 from amaranth.hdl import (
     Assert,
     Assume,
+    Const,
     Cover,
     Fragment,
+    MemoryInstance,
     Module,
     ResetSignal,
     Shape,
@@ -68,6 +70,7 @@ class Internals(Mapping[str, Any]):
 
     def __init__(self, fragment: Any) -> None:
         self._signals: dict[str, Any] = {}
+        self._memories: dict[str, MemoryInstance] = {}
         self._collect(fragment, "")
 
     def _collect(self, fragment: Any, prefix: str) -> None:
@@ -77,7 +80,10 @@ class Internals(Mapping[str, Any]):
                     found = self._signals.setdefault(prefix + signal.name, SignalDict())
                     found[signal] = domain != "comb"
         for child, name, _ in fragment.subfragments:
-            self._collect(child, f"{prefix}{name}.")
+            if isinstance(child, MemoryInstance):
+                self._memories[f"{prefix}{name}"] = child
+            else:
+                self._collect(child, f"{prefix}{name}.")
 
     def __getitem__(self, name: str) -> Any:
         found = self._signals[name]
@@ -85,6 +91,24 @@ class Internals(Mapping[str, Any]):
         if len(chosen) != 1:
             raise KeyError(f"{name}: {len(chosen)} signals of this name")
         return chosen[0]
+
+    def twin(self, name: str, index: int) -> Any:
+        """Return one of several registers of the same name, in the order of their making."""
+        found = self._signals[name]
+        return [signal for signal in found if found[signal]][index]
+
+    def read_data(self, memory: str, port: int) -> Value:
+        """Return what a read port of a memory delivers."""
+        return self._memories[memory]._read_ports[port]._data
+
+    def look(self, memory: str, address: Any, name: str) -> Signal:
+        """Return what a memory holds at ``address`` now; the block does not notice."""
+        instance = self._memories[memory]
+        shape = Shape.cast(instance._data.shape)
+        data = Signal(shape.width, name=name)
+        place = Value.cast(address)
+        instance.read_port(domain="comb", addr=place, data=data, en=Const(1), transparent_for=())
+        return data
 
     def child(self, name: str) -> "Internals":
         """Return what is inside the submodule ``name``."""
@@ -168,6 +192,12 @@ class Harness:
         signal = Signal(value.shape(), name=name)
         self.m.d.comb += signal.eq(value)
         return signal
+
+    def constant(self, signal: Any) -> None:
+        """The solver chooses ``signal`` once; not even a reset changes it."""
+        before = Signal.like(signal, name=f"{signal.name}_before", reset_less=True)
+        self.m.d.sync += before.eq(signal)
+        self.assume(f"{signal.name}_stays", ~self.started | (signal == before))
 
     def check(self, name: str, condition: Any) -> None:
         """``condition`` must hold in every cycle after the first."""
