@@ -68,6 +68,34 @@ def test_close_to_the_best_of_all_roundings():
         assert output_error(row, integer, steps[:1], matrix) <= 2.5 * min(every)
 
 
+def one_by_one(row, matrix):
+    """Each integer in turn from where all that is not yet rounded would leave the least error."""
+    order = np.argsort(-np.diag(matrix), kind="stable")
+    matrix, row = matrix[order][:, order], row[order]
+    errors = np.zeros(len(row))
+    for i in range(len(row)):
+        # the rest r of least e H e: H[r, r] e[r] = -H[r, done] e[done]; the next one stands first
+        wanted = np.linalg.solve(matrix[i:, i:], -matrix[i:, :i] @ errors[:i])
+        errors[i] = row[i] - np.clip(np.rint(row[i] - wanted[0]), -127, 127)
+    integers = np.empty(len(row))
+    integers[order] = row - errors
+    return np.rint(integers)
+
+
+@pytest.mark.parametrize("inputs", [5, 128, 150, 300])
+def test_equals_the_definition(inputs):
+    rng = np.random.default_rng(inputs)
+    values = rng.normal(size=(inputs // 2, inputs)) * rng.uniform(0.1, 3, inputs)
+    matrix = values.T @ values / len(values)  # of half rank: only the damping makes it regular
+    damped = matrix + rounding.DAMPING * np.diag(matrix).mean() * np.eye(inputs)
+    weight = weights(2, inputs, 1, 4)
+    steps = steps_of(weight)
+    found = round_weight(weight, steps, torch.from_numpy(matrix))
+    for o in range(2):
+        expected = one_by_one(weight[o].ravel() / steps[o], damped)
+        assert (found[o].ravel() == expected).all()
+
+
 def test_a_dead_channel_stays_dead():
     weight = weights(2, 3, 1, 3)
     weight[1] = 0

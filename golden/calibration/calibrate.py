@@ -313,15 +313,15 @@ class _Calibration:
             set(self.specs),
             self.options.seed,
             self.device,
-            lambda share: report(0.9 * share),
+            lambda share: report(share / 2),
         )
         tensors = dict(artifact.tensors)
-        for name, spec in self.specs.items():
+        for count, (name, spec) in enumerate(self.specs.items()):
             weight = real_weight(self.unet, spec)
             tensors[f"{name}.weight"] = round_weight(
                 weight, weight_steps(weight), covariances.pop(name)
             )
-        report(1.0)
+            report((1 + (count + 1) / len(self.specs)) / 2)
         return artifact.replace(tensors=tensors)
 
     def _own_trajectories(self, artifact: Artifact) -> npt.NDArray[np.int16]:

@@ -2,9 +2,11 @@
 
 Rounding one weight leaves an error on the output that the weights not yet rounded can cancel where
 their inputs are correlated: ``minimise sum over o of (w - w')[o] H (w - w')[o]^T`` with H the
-covariance of the layer's inputs (their mean is the bias correction's part). Inputs are taken one by
-one; after each, the rest moves along the rows of the Cholesky factor of H's inverse
-(Frantar et al., GPTQ, arXiv:2210.17323).
+covariance of the layer's inputs (their mean is the bias correction's part). With ``H = U U^T``, U
+upper triangular, the error is ``sum over i of U[i,i]**2 (w[i] - w'[i] + sum over j < i of
+(w[j] - w'[j]) U[j,i] / U[i,i])**2``: inputs are taken one by one, and each is rounded from where
+its term is 0. That is GPTQ (Frantar et al., arXiv:2210.17323) without an inverse of H, as in
+QuIP (Chee et al., arXiv:2307.13304): one factorization a layer, for all its output channels.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +26,7 @@ __all__ = ["input_covariances", "round_weight"]
 Float64 = npt.NDArray[np.float64]
 
 DAMPING = 0.05  # of the mean variance, added to every input's; 0.002 to 0.2 are alike
-BLOCK = 64
+BLOCK = 128  # inputs rounded one by one between two matrix products
 ROWS_PER_CALL = 512  # windows of one layer that one evaluation of the network contributes
 LEVELS = 127
 
@@ -88,9 +90,11 @@ def input_covariances(
         if progress is not None:
             progress((step + 1) / len(x))
     result = {}
-    for name in names:
+    for name in sorted(names):
         count, mean = moments.count[name], moments.total[name] / moments.count[name]
-        result[name] = (moments.product[name] / count - torch.outer(mean, mean)).cpu()
+        # in place, since these are the largest tensors of a calibration
+        product = moments.product.pop(name)
+        result[name] = product.div_(count).sub_(torch.outer(mean, mean)).cpu()
     return result
 
 
@@ -100,30 +104,38 @@ def round_weight(weight: Float64, steps: Float64, covariance: Tensor) -> npt.NDA
     ``covariance`` (K, K) of the windows in the order (kh, kw, Cin). A channel of step 0 is 0.
     """
     outputs, inputs, kernel, _ = weight.shape
-    scale = torch.from_numpy(np.where(steps > 0, steps, 1.0))
     # (Cout, Cin, kh, kw) -> (K, Cout), in steps
-    rows = torch.from_numpy(weight.transpose(2, 3, 1, 0).reshape(-1, outputs).copy()) / scale
-    damping = DAMPING * float(covariance.diagonal().mean()) + 1e-12
-    damped = covariance + damping * torch.eye(len(covariance), dtype=torch.float64)
+    rows = weight.transpose(2, 3, 1, 0).reshape(-1, outputs) / np.where(steps > 0, steps, 1.0)
     # inputs of large variance first: their errors are the ones worth cancelling
-    order = torch.argsort(damped.diagonal(), descending=True, stable=True)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped[order][:, order]))
-    factor = torch.linalg.cholesky(inverse, upper=True)
-    rows = rows[order]
-    integers = torch.empty_like(rows)
-    for first in range(0, len(rows), BLOCK):
-        last = min(first + BLOCK, len(rows))
-        errors = torch.zeros((last - first, outputs), dtype=torch.float64)
-        for i in range(first, last):
-            integers[i] = rows[i].round().clamp(-LEVELS, LEVELS)
-            error = (rows[i] - integers[i]) / factor[i, i]
-            rows[i:last] -= torch.outer(factor[i, i:last], error)
-            errors[i - first] = error
-        rows[last:] -= factor[first:last, last:].T @ errors
-    result = torch.empty_like(integers)
-    result[order] = integers
+    order = torch.argsort(covariance.diagonal(), descending=True, stable=True)
+    result = np.empty_like(rows)
+    result[order] = _round_in_order(rows[order], _feedback(covariance, order))
     # (K, Cout) -> (Cout, Cin, kh, kw)
-    shaped = result.reshape(kernel, kernel, inputs, outputs).permute(3, 2, 0, 1)
-    found = shaped.numpy().astype(np.int8)
+    found = result.reshape(kernel, kernel, inputs, outputs).transpose(3, 2, 0, 1).astype(np.int8)
     found[steps == 0] = 0
     return found
+
+
+def _feedback(covariance: Tensor, order: Tensor) -> Float64:
+    """``U[j, i] / U[i, i]`` of the damped covariance in ``order``, (K, K), above the diagonal."""
+    backwards = order.flip(0)
+    damped = covariance[backwards][:, backwards]
+    damped.diagonal().add_(DAMPING * float(covariance.diagonal().mean()) + 1e-12)
+    # the lower factor of the reversed matrix is the upper one, reversed
+    torch.linalg.cholesky(damped, out=damped)
+    damped /= damped.diagonal().clone()
+    return damped.numpy()[::-1, ::-1]
+
+
+def _round_in_order(rows: Float64, feedback: Float64) -> Float64:
+    """Integers for ``rows`` (K, Cout), the first row first."""
+    integers, errors = np.empty_like(rows), np.empty_like(rows)
+    for first in range(0, len(rows), BLOCK):
+        last = min(first + BLOCK, len(rows))
+        # what all rows before the block ask of it, as one product
+        target = rows[first:last] + feedback[:first, first:last].T @ errors[:first]
+        for i in range(first, last):
+            near = feedback[first:i, i] @ errors[first:i]
+            integers[i] = np.clip(np.rint(target[i - first] + near), -LEVELS, LEVELS)
+            errors[i] = rows[i] - integers[i]
+    return integers
