@@ -51,7 +51,13 @@ def test_command(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "cosim"], "only = 'cosim': nothing to time there; there is: golden"),
+        (["--only", "all"], "only = 'all': nothing to time there; there is: cosim, golden"),
+        (
+            ["--only", "cosim", "--size", "65"],
+            "size = 65 is not allowed; allowed: an integer in 1..64",
+        ),
+        (["--only", "cosim", "--cycles", "0"], "cycles = 0 is not allowed"),
+        (["--only", "cosim", "--repeats", "2"], "repeats = 2 is not allowed"),
         (["--only", "accelerator"], "only = 'accelerator': nothing to time there"),
         (["--threads", "0"], "threads = 0 is not allowed; allowed: an integer in 1..1024"),
         (["--batch-top", "0"], "batch-top = 0 is not allowed"),

@@ -97,7 +97,7 @@ def test_a_command_that_does_not_load_says_so(capsys):
 
 def _jobs_of(rtl):
     cases = toy.cases(seed=5)[:2]
-    return lambda **_: [suites.Job("toy", toy.PARAMETERS, cases, rtl, ["--block", "toy"])]
+    return lambda **_: [suites.Job("toy", toy.PARAMETERS, cases, rtl, ["--block", "toy"], 5)]
 
 
 @pytest.mark.cosim
@@ -124,7 +124,7 @@ def test_red_run_is_status_1_and_names_the_command(monkeypatch, capsys, tmp_path
     assert stepscale("cosim", "--json", tmp_path / "report.json") == cli.DISAGREES
     shown = " ".join(capsys.readouterr().out.split())
     assert "lane 1, field sum" in shown
-    assert "stepscale cosim --block toy --case never --waves" in shown
+    assert "stepscale cosim --block toy --level 2 --case never --waves" in shown
     assert json.loads((tmp_path / "report.json").read_text())["first_mismatches"]
 
 

@@ -52,6 +52,7 @@ class TraceWriter:
         self._columns = list(self.layout.columns)
         self._entries = [0] * len(self._columns)
         self._cycles = 0
+        self.bytes = 0  # of the whole trace, known at its end
         self._files: dict[str, BinaryIO] = {}
         self._open = ExitStack()
 
@@ -67,14 +68,10 @@ class TraceWriter:
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
+        self.bytes = sum(file.tell() for file in self._files.values())
         self._open.close()
         if kind is None:
             (self.folder / "layout").write_text(self.layout.digest)
-
-    @property
-    def bytes(self) -> int:
-        """Size of the trace so far."""
-        return sum(file.tell() for file in self._files.values())
 
     def add(self, case: Case, mode: str = "cycles") -> None:
         """Append a case. ``mode``: "cycles" compares every cycle, "beats" the order of beats only.
