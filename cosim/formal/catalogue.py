@@ -4,10 +4,20 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cosim.formal import accumulator, mac_array, operand, requantizer, silu_quantizer
+from cosim.formal import (
+    accumulator,
+    buffers,
+    mac_array,
+    operand,
+    requantizer,
+    reset,
+    scale_file,
+    silu_quantizer,
+)
 from cosim.formal.engine import Answer, ask, prepare
 from cosim.formal.harness import Harness
 from golden.errors import UserError
@@ -115,7 +125,7 @@ PROOFS: tuple[Proof, ...] = (
         "mac_array",
         "sums",
         "4 x 2, edge: every beat leaves once, in order, with its tile's weights; no other waits",
-        lambda: mac_array.sums(rows=4),
+        partial(mac_array.sums, rows=4),
         bmc=8,
         cover=14,
     ),
@@ -123,7 +133,7 @@ PROOFS: tuple[Proof, ...] = (
         "mac_array",
         "sums_by_product_shift",
         "the same for 2 x 1, product_shift",
-        lambda: mac_array.sums(cols=1, decode="product_shift"),
+        partial(mac_array.sums, cols=1, decode="product_shift"),
         bmc=8,
         cover=14,
     ),
@@ -175,7 +185,7 @@ PROOFS: tuple[Proof, ...] = (
         "requantizer",
         "value_of_edge",
         "the same for 16 to 12 and 8 bits without bias, one product",
-        lambda: requantizer.value(acc_width=16, out_width=12, bias_width=0),
+        partial(requantizer.value, acc_width=16, out_width=12, bias_width=0),
         cover=14,
     ),
     Proof(
@@ -197,7 +207,7 @@ PROOFS: tuple[Proof, ...] = (
         "silu_quantizer",
         "curve_of_16",
         "the same by the table of 16 pieces",
-        lambda: silu_quantizer.curve(16),
+        partial(silu_quantizer.curve, 16),
         cover=17,
     ),
     Proof(
@@ -213,6 +223,49 @@ PROOFS: tuple[Proof, ...] = (
         "a region code decoded by operand is within half a step, or at the end of its reach",
         silu_quantizer.error,
         cover=17,
+    ),
+    Proof(
+        "scale_file",
+        "constants",
+        "constants and rows are those of the tile's bank, step and group, under any writes",
+        scale_file.constants,
+        cover=18,
+    ),
+    Proof(
+        "scale_file",
+        "lookup",
+        "every beat leaves once, in order; it waits for its bank only",
+        buffers.lookup,
+        bmc=8,
+        cover=12,
+    ),
+    Proof(
+        "skid_buffer",
+        "stream",
+        "every beat leaves once, in order, a cycle after it came",
+        buffers.skid_buffer,
+        bmc=8,
+        cover=12,
+    ),
+    *(
+        Proof(
+            block,
+            "reset",
+            "two copies in any states agree after a cycle of reset, for ever",
+            partial(reset.agree, block),
+            cover=17,
+        )
+        for block in reset.SIZES
+        if block != "datapath"
+    ),
+    Proof(
+        "datapath",
+        "reset",
+        "1 x 1: two copies in any states agree after a cycle of reset, for 12 cycles",
+        partial(reset.agree, "datapath"),
+        bmc=12,
+        induction=0,
+        cover=24,
     ),
 )
 

@@ -28,13 +28,16 @@ def stable(h: Harness, name: str, output: stream.Interface, guard: Any = 1) -> N
 
 @dataclass(frozen=True)
 class Stages:
-    """A rigid pipeline: ``valid[s]`` is the register of stage s, the last one drives the output.
+    """Places of beats: ``valid[s]`` is the register of stage s, the last one drives the output.
 
     ``matches(s, saved)``: what stage s holds of the beat whose input payload was ``saved``.
+    ``step(markers, marked)``: where the followed beat is in the next cycle, one bit a stage;
+    without it the stages are a rigid pipeline, which moves while ``o.ready | ~o.valid``.
     """
 
     valid: Sequence[Any]
     matches: Callable[[int, Any], Any]
+    step: Callable[[Any, Any], Sequence[Any]] | None = None
 
 
 class Flow:
@@ -44,7 +47,7 @@ class Flow:
     ----------
     capacity : int
         Most beats inside at a time.
-    wait : int
+    wait : int, optional
         Most cycles in a row in which beats are inside and none is offered.
     expect : callable
         ``expect(saved)``: one bit, the output payload is right for the input payload ``saved``.
@@ -67,7 +70,7 @@ class Flow:
         o: stream.Interface,
         *,
         capacity: int,
-        wait: int,
+        wait: int | None,
         expect: Callable[[Any], Any],
         stalls: bool = True,
     ) -> None:
@@ -79,7 +82,7 @@ class Flow:
         self.inside = inside = Signal(range(2 * capacity + 3), name=f"{name}_inside")
         self.tracking = tracking = Signal(name=f"{name}_tracking")
         self.ahead = ahead = Signal(range(2 * capacity + 3), name=f"{name}_ahead")
-        self.waited = waited = Signal(range(2 * wait + 4), name=f"{name}_waited")
+        self.waited = waited = Signal(range(2 * (wait or 0) + 4), name=f"{name}_waited")
         self.saved = saved = Signal(i.payload.shape(), name=f"{name}_saved")
         self.marked = marked = h.named(mark & enters & ~tracking, f"{name}_marked")
         width = len(inside)
@@ -99,7 +102,8 @@ class Flow:
         stable(h, name, o)
         h.check(f"{name}_no_beat_made", implies(o.valid, inside != 0))
         h.check(f"{name}_no_room_for_more", inside <= capacity)
-        h.check(f"{name}_not_stuck", waited + starved <= wait)
+        if wait is not None:
+            h.check(f"{name}_not_stuck", waited + starved <= wait)
         h.check(f"{name}_beat_is_right", implies(arrives & o.valid, expect(saved)))
         h.check(f"{name}_followed_beat_inside", implies(tracking, ahead < inside))
         h.cover(f"{name}_full", inside == capacity)
@@ -111,13 +115,17 @@ class Flow:
         h.cover(f"{name}_stall", stalled & arrives & leaves)
 
     def follow(self, stages: Stages) -> None:
-        """Add where the beats stand; they move while ``o.ready | ~o.valid``."""
+        """Add where the beats stand."""
         h, valid = self.h, [Value.cast(bit) for bit in stages.valid]
         depth = len(valid)
         moves = h.named(self.o.ready | ~self.o.valid, f"{self.name}_moves")
         self.markers = markers = Signal(depth, name=f"{self.name}_markers")
-        with h.m.If(moves):
-            h.m.d.sync += markers.eq(Cat(self.marked, markers[:-1]))
+        if stages.step is not None:
+            h.m.d.sync += markers.eq(Cat(*stages.step(markers, self.marked)))
+        else:
+            with h.m.If(moves):
+                h.m.d.sync += markers.eq(Cat(self.marked, markers[:-1]))
+            self._oldest(valid)
         name = self.name
         h.check(f"{name}_stages_inside", ones(valid) == self.inside)
         h.check(f"{name}_one_marker", ones(markers) == self.tracking)
@@ -126,11 +134,12 @@ class Flow:
             f"{name}_marker_ahead",
             every(implies(markers[s], self.ahead == ones(valid[s + 1 :])) for s in range(depth)),
         )
-        # after w cycles without a beat at the output the oldest one stands in stage w or later
-        h.check(
-            f"{name}_oldest",
-            every(implies(self.waited == w, Cat(*valid[w:]).any()) for w in range(1, depth)),
-        )
-        h.check(f"{name}_waited", self.waited < depth)
         for s in range(depth):
             h.check(f"{name}_stage_{s + 1}", implies(markers[s], stages.matches(s, self.saved)))
+
+    def _oldest(self, valid: Sequence[Any]) -> None:
+        """After w cycles without a beat at the output the oldest stands in stage w or later."""
+        h, depth = self.h, len(valid)
+        stands = [implies(self.waited == w, Cat(*valid[w:]).any()) for w in range(1, depth)]
+        h.check(f"{self.name}_oldest", every(stands))
+        h.check(f"{self.name}_waited", self.waited < depth)

@@ -97,6 +97,12 @@ class Internals(Mapping[str, Any]):
         found = self._signals[name]
         return [signal for signal in found if found[signal]][index]
 
+    def registers_beside(self, other: "Internals") -> Iterator[tuple[str, Any, Any]]:
+        """Yield (name, register, the same register of ``other``), two copies of one block."""
+        for name, found in self._signals.items():
+            pairs = zip(found, other._signals[name], strict=True)
+            yield from ((name, mine, theirs) for mine, theirs in pairs if found[mine])
+
     def read_data(self, memory: str, port: int) -> Value:
         """Return what a read port of a memory delivers."""
         return self._memories[memory]._read_ports[port]._data
