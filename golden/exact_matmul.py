@@ -2,17 +2,19 @@
 
 ``acc[n, y, x, o] = sum_klc weight[o, c, k, l] * operand[n, y*stride + k, x*stride + l, c]``
 
-The one module that may hold tensor integers in a float. A sum of integers is exact in any order of
-summation while the sum of the magnitudes stays at or below 2**24 in float32 and 2**53 in float64,
-so neither the choice of the BLAS kernel nor the number of threads can change a bit. Patches are
-gathered (no arithmetic) and multiplied as one matrix product: algorithms that transform their
-input, such as Winograd, are never involved.
+With ``golden.exact_float`` the one place that may hold tensor integers in a float. A sum of
+integers is exact in any order of summation while no partial sum can pass 2**24 in float32 and
+2**53 in float64, so neither the choice of the kernel nor the number of threads can change a bit. A
+conv is either oneDNN's direct algorithm, asked for by that name, or patches gathered (no
+arithmetic) and multiplied as one matrix product: algorithms that transform their input, such as
+Winograd, are never involved.
 """
 
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,7 @@ __all__ = [
     "conv2d",
     "conv2d_exact",
     "conv2d_requantized",
+    "full_precision",
     "matmul",
     "matmul_exact",
     "patches",
@@ -38,6 +41,7 @@ EXACT_LIMIT = 1 << 53
 SINGLE_LIMIT = 1 << 24
 PATCH_ELEMENTS = 1 << 18
 PARTS_MAX = 4  # more float32 products than this cost more than one in float64
+MERGED_SHIFT_MAX = 37  # 2**47 + 2**(37 + 15) + 2**36 < 2**53
 
 
 def _bounded(left: Int64, right: Int64) -> tuple[Tensor, Tensor]:
@@ -95,29 +99,36 @@ def conv2d_exact(
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
-    """No TF32 and no bf16 splitting inside: both would round the operands."""
-    before = torch.get_float32_matmul_precision()
+def full_precision() -> Iterator[None]:
+    """No TF32 and no bf16 splitting inside: both would round the operands.
+
+    The setting is the process's: threads that multiply need it around all of them.
+    """
+    convs: Any = torch.backends.mkldnn.conv  # type: ignore[attr-defined]  # no stub
+    before = torch.get_float32_matmul_precision(), convs.fp32_precision
     torch.set_float32_matmul_precision("highest")
+    convs.fp32_precision = "ieee"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        convs.fp32_precision = before[1]
 
 
 @dataclass(frozen=True)
 class ConvWeight:
     """Weights of one conv, cut into products that are exact in their float type.
 
-    ``parts``: (first, last) rows of K = kh*kw*Cin and the (rows, Cout) float matrix; all float32
-    where at most ``PARTS_MAX`` of them keep ``sum |w| * max|operand|`` at 2**24, else one in
-    float64.
+    ``parts``: (first, last) input channels and their (kh*kw*channels, Cout) float matrix; all
+    float32 where at most ``PARTS_MAX`` of them keep every partial sum within 2**24, else one in
+    float64. ``direct``: the same parts as (Cout, channels, kh, kw) where oneDNN multiplies them.
     """
 
     kernel: int
     stride: int
     padding: tuple[int, int, int, int]
     parts: tuple[tuple[int, int, Tensor], ...]
+    direct: tuple[Tensor, ...]
 
     @classmethod
     def prepare(
@@ -128,33 +139,61 @@ class ConvWeight:
         stride: int,
         padding: tuple[int, int, int, int],
         device: torch.device,
+        least: Sequence[int] | None = None,
     ) -> "ConvWeight":
-        """Cut ``weight`` (Cout, Cin, k, k) for operands of at most ``reaches`` a segment.
+        """Cut ``weight`` (Cout, Cin, k, k) for operands within ``least``..``reaches`` a segment.
 
-        ``segments``: channels of each concatenated part. ``OverflowError`` if 2**53 does not hold.
+        ``segments``: channels of each concatenated part; ``least``: at most 0, the negated
+        ``reaches`` if None. ``OverflowError`` if 2**53 does not hold.
         """
-        outputs, _, kernel, _ = weight.shape
-        # (Cout, Cin, kh, kw) -> (kh*kw*Cin, Cout)
-        matrix = weight.astype(np.int64).transpose(2, 3, 1, 0).reshape(-1, outputs)
-        reach = np.tile(np.repeat(np.array(reaches, dtype=np.int64), segments), kernel * kernel)
-        bound = np.abs(matrix) * reach[:, None]
-        if int(bound.sum(axis=0).max()) > EXACT_LIMIT:
-            raise OverflowError(f"partial sums pass 2**53: {int(bound.sum(axis=0).max())}")
-        running = bound.cumsum(axis=0)
-        cuts = [0]
-        while True:
-            before = running[cuts[-1] - 1] if cuts[-1] else 0
-            over = (running - before).max(axis=1) > SINGLE_LIMIT
-            if not over.any():
-                break
-            cuts.append(int(over.argmax()))
-        cuts.append(len(matrix))
-        kind = torch.float32
-        if len(cuts) - 1 > PARTS_MAX:
-            cuts, kind = [0, len(matrix)], torch.float64
-        whole = torch.from_numpy(matrix).to(device, kind)
-        parts = tuple((a, b, whole[a:b]) for a, b in pairwise(cuts))
-        return cls(kernel, stride, padding, parts)
+        outputs, inputs, kernel, _ = weight.shape
+        values = weight.astype(np.int64)
+        high = np.repeat(np.array(reaches, dtype=np.int64), segments)[:, None, None]
+        low = -high
+        if least is not None:
+            low = np.repeat(np.array(least, dtype=np.int64), segments)[:, None, None]
+        # a sum of any of the products, in any order, lies between these two: (Cin, Cout) each
+        above = np.maximum(values * low, values * high).sum(axis=(2, 3)).T
+        below = np.minimum(values * low, values * high).sum(axis=(2, 3)).T
+        bound = int(max(above.sum(axis=0).max(), -below.sum(axis=0).min()))
+        if bound > EXACT_LIMIT:
+            raise OverflowError(f"partial sums pass 2**53: {bound}")
+        cuts, kind = _cuts(above, below), torch.float32
+        if len(cuts) > PARTS_MAX:
+            cuts, kind = [(0, inputs)], torch.float64
+        # (Cout, Cin, kh, kw) -> (kh, kw, Cin, Cout)
+        taps = torch.from_numpy(values).permute(2, 3, 1, 0).to(device, kind)
+        parts = tuple((a, b, taps[:, :, a:b].reshape(-1, outputs)) for a, b in cuts)
+        direct: tuple[Tensor, ...] = ()
+        if kernel > 1 and kind == torch.float32 and _has_direct(device):
+            direct = tuple(
+                taps[:, :, a:b].permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+                for a, b in cuts
+            )
+        return cls(kernel, stride, padding, parts, direct)
+
+
+def _has_direct(device: torch.device) -> bool:
+    """Whether oneDNN's direct convolution is at hand."""
+    machine = platform.machine().lower() in {"x86_64", "amd64"}
+    return device.type == "cpu" and machine and torch.backends.mkldnn.is_available()
+
+
+def _cuts(above: Int64, below: Int64) -> list[tuple[int, int]]:
+    """Runs of input channels whose sums of ``above`` and ``-below`` (Cin, Cout) keep to 2**24.
+
+    Runs of one channel may pass it: there are more than ``PARTS_MAX`` then.
+    """
+    cuts, first, inputs = [], 0, len(above)
+    while first < inputs:
+        up, down = above[first:].cumsum(axis=0), -below[first:].cumsum(axis=0)
+        over = np.maximum(up, down).max(axis=1) > SINGLE_LIMIT
+        if over[0]:
+            return [(0, inputs)] * (PARTS_MAX + 1)
+        last = first + int(over.argmax()) if over.any() else inputs
+        cuts.append((first, last))
+        first = last
+    return cuts
 
 
 def patches(operand: Tensor, kernel: int, stride: int, kind: torch.dtype) -> Tensor:
@@ -176,21 +215,48 @@ def _output_shape(operand: Tensor, weight: ConvWeight) -> tuple[int, int, int]:
     return n, ho, wo
 
 
-def _columns(operand: Tensor, weight: ConvWeight) -> Iterator[tuple[slice, Tensor]]:
-    """Images and their patches; on a CPU as many at a time as stay in the cache."""
+def _direct(operand: Tensor, weight: ConvWeight) -> list[Tensor]:
+    """Every part's product, (N*Ho*Wo, Cout) float32, by oneDNN's direct convolution."""
+    left, right, top, bottom = weight.padding
+    around = (top, left)
+    if left != right or top != bottom:
+        operand = functional.pad(operand, (0, 0, left, right, top, bottom))
+        around = (0, 0)
+    products = []
+    for (first, last, _), part in zip(weight.parts, weight.direct, strict=True):
+        # (N, H, W, C) -> (N, C, H, W) in memory of channels last
+        values = operand[..., first:last].to(torch.float32, memory_format=torch.contiguous_format)
+        acc = torch.mkldnn_convolution(
+            values.permute(0, 3, 1, 2), part, None, around, (weight.stride,) * 2, (1, 1), 1
+        )
+        products.append(acc.permute(0, 2, 3, 1).reshape(-1, part.shape[0]))
+    return products
+
+
+def _products(operand: Tensor, weight: ConvWeight) -> Iterator[tuple[slice, list[Tensor]]]:
+    """Images and every part's product, (images*Ho*Wo, Cout).
+
+    On a CPU as many images at a time as have patches that stay in the cache.
+    """
     n, ho, wo = _output_shape(operand, weight)
+    if weight.direct:
+        yield slice(0, n), _direct(operand, weight)
+        return
     if any(weight.padding):
         left, right, top, bottom = weight.padding
         operand = functional.pad(operand, (0, 0, left, right, top, bottom))
     operand = operand.contiguous()
-    kind = weight.parts[0][2].dtype
     batch = n
     if operand.device.type == "cpu":
         taps = weight.kernel * weight.kernel
         batch = max(1, PATCH_ELEMENTS // (taps * operand.shape[3] * ho * wo))
     for first in range(0, n, batch):
         images = slice(first, min(first + batch, n))
-        yield images, patches(operand[images], weight.kernel, weight.stride, kind)
+        columns = (
+            patches(operand[images, ..., a:b], weight.kernel, weight.stride, part.dtype)
+            for a, b, part in weight.parts
+        )
+        yield images, [torch.mm(c, p[2]) for c, p in zip(columns, weight.parts, strict=True)]
 
 
 def conv2d(operand: Tensor, weight: ConvWeight) -> Tensor:
@@ -199,45 +265,53 @@ def conv2d(operand: Tensor, weight: ConvWeight) -> Tensor:
     Operands must keep to the reaches that ``weight`` was prepared for.
     """
     blocks = []
-    with _full_precision():
-        for _, columns in _columns(operand, weight):
-            products = [torch.mm(columns[:, a:b], part).long() for a, b, part in weight.parts]
-            blocks.append(torch.stack(products).sum(dim=0) if products[1:] else products[0])
+    with full_precision():
+        for _, products in _products(operand, weight):
+            blocks.append(torch.stack([p.long() for p in products]).sum(dim=0))
     return torch.cat(blocks).view(*_output_shape(operand, weight), -1)
 
 
 def conv2d_requantized(
-    operand: Tensor, weight: ConvWeight, scale: Tensor, bias: Tensor, bits: int
+    operand: Tensor, weight: ConvWeight, scale: Tensor, bias: Tensor, bits: int, merged: bool
 ) -> Tensor:
     """``sat(rsh(acc * M, n) + b)`` of a conv, (N, H, W, Cin) int16 -> (N, Ho, Wo, Cout).
 
     ``scale`` (Cout,) float64, M * 2**-n exactly; ``bias`` (1 or N, Cout) float64, int16 values.
     float64 loses nothing: |acc * M| < 2**47, the half below its last bit makes 48 bits, and the
-    bias is added to an integer below 2**48. Returns int16 for more than 8 bits, else int8.
+    bias is added to an integer below 2**48. ``merged``: bias and half are added as one, where every
+    n with M > 0 is at most ``MERGED_SHIFT_MAX``: acc*M + b*2**n + 2**(n-1) stays below 2**53, and
+    M = 0 leaves b + 1/2. Returns int16 for more than 8 bits, else int8.
     """
     shape = _output_shape(operand, weight)
     outputs = scale.shape[0]
     kind = torch.int16 if bits > 8 else torch.int8
     result = torch.empty((*shape, outputs), dtype=kind, device=operand.device)
     top = 1 << (bits - 1)
-    with _full_precision():
-        for images, columns in _columns(operand, weight):
-            acc = torch.mm(columns[:, slice(*weight.parts[0][:2])], weight.parts[0][2])
-            for first, last, part in weight.parts[1:]:
-                acc = acc.to(torch.float64).add_(torch.mm(columns[:, first:last], part))
-            value = (acc * scale).add_(0.5).floor_().view(-1, shape[1], shape[2], outputs)
-            value += (bias[images] if len(bias) > 1 else bias)[:, None, None, :]
-            result[images] = value.clamp_(-top, top - 1)
+    with full_precision():
+        for images, products in _products(operand, weight):
+            acc = products[0].to(torch.float64)
+            for product in products[1:]:
+                acc += product
+            # (images*Ho*Wo, Cout) -> (images, Ho*Wo, Cout)
+            acc = acc.view(-1, shape[1] * shape[2], outputs)
+            added = (bias[images] if len(bias) > 1 else bias)[:, None, :]
+            if merged:
+                torch.addcmul(added + 0.5, acc, scale, out=acc).floor_()
+            else:
+                acc.mul_(scale).add_(0.5).floor_().add_(added)
+            result[images] = acc.clamp_(-top, top - 1).view(-1, *shape[1:], outputs)
     return result
 
 
 def matmul(left: Tensor, right: Tensor, bound: int) -> Tensor:
-    """``left @ right`` of integers as int64, exact for |partial sums| <= ``bound``.
+    """``left @ right`` of integers, exact for |partial sums| <= ``bound``.
 
-    float32 up to 2**24, float64 up to 2**53, else ``OverflowError``.
+    int32 by float32 up to 2**24, int64 by float64 up to 2**53, else ``OverflowError``.
     """
     if bound > EXACT_LIMIT:
         raise OverflowError(f"partial sums must be at most 2**53, the bound is {bound}")
-    kind = torch.float32 if bound <= SINGLE_LIMIT else torch.float64
-    with _full_precision():
-        return torch.matmul(left.to(kind), right.to(kind)).to(torch.int64)
+    small = bound <= SINGLE_LIMIT
+    kind = torch.float32 if small else torch.float64
+    with full_precision():
+        product = torch.matmul(left.to(kind), right.to(kind))
+    return product.to(torch.int32 if small else torch.int64)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from golden import exact_matmul, group_norm, requantizer, softmax
+from golden import exact_float, exact_matmul, group_norm, requantizer, softmax
 from golden.calibration.calibrate import Options, calibrate
 from golden.calibration.quality import eps_sqnr
 from golden.calibration.trajectories import run_float
@@ -90,7 +90,8 @@ def test_every_tensor_between_operations_is_an_integer(artifact, monkeypatch):
 
         monkeypatch.setattr(module, name, wrapped)
 
-    inner = {"Operations", "compiled", "eager", "tables", "half", "rsqrt"}  # no tensors of elements
+    # no tensors of elements
+    inner = {"Operations", "compiled", "eager", "tables", "half", "rsqrt", "largest_shift"}
     public = [name for name in operations.__all__ if name not in inner]
     for name in public:
         watch(operations, name)
@@ -110,17 +111,28 @@ def test_every_tensor_between_operations_is_an_integer(artifact, monkeypatch):
     }
 
 
-def test_operations_equal_the_blocks():
+@pytest.mark.parametrize("floats", [True, False])
+@pytest.mark.parametrize("spread", [1, 900, 40000])
+def test_group_norm_equals_the_block(spread, floats):
     rng = np.random.default_rng(0)
-    seeds, exponentials = operations.tables(torch.device("cpu"))
-    x = np.clip(rng.normal(50, 900, (2, 16, 6, 6)), -32768, 32767).astype(np.int16)
+    seeds, _ = operations.tables(torch.device("cpu"))
+    x = np.clip(rng.normal(50, spread, (2, 16, 6, 6)), -32768, 32767).astype(np.int16)
+    x[0, :4] = np.sign(x[0, :4]) * 32767  # the largest sums of squares
     gamma, beta = rng.integers(-32768, 32768, (2, 16))
+    gamma[:6] = 0, 1, -1, 32767, -32768, 0
+    beta[:6] = 32767, -32768, 32767, -32768, 32767, -32768
     E = group_norm.epsilon_constant(4 * 36, 1e-6, 9)
+    assert operations.largest_shift(4 * 36, E) <= operations.SHIFT_PROVEN
     u = operations.group_norm(
-        T(x).permute(0, 2, 3, 1), T(gamma), T(beta), 4, torch.tensor([E]), seeds
+        T(x).permute(0, 2, 3, 1), T(gamma), T(beta), 4, torch.tensor([E]), seeds, floats
     )
     expected = group_norm.group_norm(x, gamma, beta, 4, E)
     assert (u.permute(0, 3, 1, 2).numpy() - 2048 == expected).all()
+
+
+def test_operations_equal_the_blocks():
+    rng = np.random.default_rng(1)
+    _, exponentials = operations.tables(torch.device("cpu"))
     q, k, v = (rng.integers(-128, 128, (2, 2, 12, 8)) for _ in range(3))
     pairs = (40000, 18), (50000, 16)
     tensors = (T(t.astype(np.int8)) for t in (q, k, v))
@@ -128,21 +140,6 @@ def test_operations_equal_the_blocks():
     q_, k_, v_ = tensors
     got = operations.eager().attention(q_, k_, v_, logit, value, exponentials)
     assert (got.numpy() == softmax.attention(q, k, v, *pairs)).all()
-    M = np.where(np.arange(48) == 5, 0, rng.integers(1 << 15, 1 << 16, 48))
-    n, b = np.arange(48), rng.integers(-32768, 32768, 48)
-    # a 1x1 conv with the weights 1 brings each acc to its own channel
-    for bits in (8, 16):
-        for low, top in ((-128, 128), (-2063, 2064)):
-            x = rng.integers(low, top, (2, 3, 3, 48)).astype(np.int16)
-            weight = (np.eye(48, dtype=np.int8) * 127)[:, :, None, None]
-            prepared = exact_matmul.ConvWeight.prepare(
-                weight, [48], [2063], 1, (0, 0, 0, 0), torch.device("cpu")
-            )
-            got = exact_matmul.conv2d_requantized(
-                T(x), prepared, T(np.ldexp(M.astype(float), -n)), T(b.astype(float))[None], bits
-            )
-            acc = 127 * x.astype(np.int64)
-            assert (got.numpy() == requantizer.requantize(acc, M, n, b, bits)).all()
     row = (165_000_000, -164_000_000, 900_000, 3, 100_000, 40_000)
     x, eps, noise = rng.integers(-32768, 32768, (3, 500)).astype(np.int16)
     got = operations.sampler_step(T(x), T(eps), row, 4096, T(noise))
@@ -151,9 +148,50 @@ def test_operations_equal_the_blocks():
         operations.sampler_step(T(x), T(eps), row, 4096, None)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("limit", [(-128, 128), (-2063, 2064)], ids=["int8", "wide"])
+@pytest.mark.parametrize("merged", [False, True])
+def test_requantization_equals_the_block_at_every_shift(bits, limit, merged):
+    rng = np.random.default_rng(2)
+    count = exact_matmul.MERGED_SHIFT_MAX + 1 if merged else 48
+    M = np.where(np.arange(count) == 5, 0, rng.integers(1 << 15, 1 << 16, count))
+    n, b = np.arange(count), rng.choice([-32768, -1, 0, 1, 32767], count)
+    x = rng.integers(limit[0], limit[1], (2, 3, 3, count)).astype(np.int16)
+    # a 1x1 conv brings each acc to its own channel
+    prepared = exact_matmul.ConvWeight.prepare(
+        (np.eye(count, dtype=np.int8) * 127)[:, :, None, None],
+        [count],
+        [2063],
+        1,
+        (0, 0, 0, 0),
+        torch.device("cpu"),
+    )
+    scale = T(np.ldexp(M.astype(float), -n))
+    got = exact_matmul.conv2d_requantized(
+        T(x), prepared, scale, T(b.astype(float))[None], bits, merged
+    )
+    expected = requantizer.requantize(127 * x.astype(np.int64), M, n, b, bits)
+    assert (got.numpy() == expected).all()
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_requantization_at_the_border_of_the_proof(merged):
+    """The largest products, just beside a tie, at the last shift where the terms merge."""
+    n, M = exact_matmul.MERGED_SHIFT_MAX, 65535
+    x = np.array([[[[2047]], [[-2048]], [[1]], [[-1]]]], dtype=np.int16)
+    prepared = exact_matmul.ConvWeight.prepare(
+        np.full((1, 1, 1, 1), 127, np.int8), [1], [2063], 1, (0, 0, 0, 0), torch.device("cpu")
+    )
+    scale = T(np.ldexp([float(M)], -n))
+    for b in (-32768, -1, 0, 32767):
+        bias = torch.tensor([[float(b)]], dtype=torch.float64)
+        got = exact_matmul.conv2d_requantized(T(x), prepared, scale, bias, 16, merged)
+        assert (got.numpy() == requantizer.requantize(127 * x.astype(np.int64), M, n, b, 16)).all()
+
+
 @pytest.mark.parametrize("value", [0, 1, 2, 3, (1 << 53) - 1, 1 << 53, (1 << 62) - 1, 1 << 62])
 def test_bit_length_is_exact(value):
-    assert int(operations._bit_length(torch.tensor([value]))[0]) == value.bit_length()
+    assert int(exact_float.bit_length(torch.tensor([value]))[0]) == value.bit_length()
 
 
 def test_products_are_cut_where_float32_would_round():
@@ -168,7 +206,7 @@ def test_products_are_cut_where_float32_would_round():
     for first, last, matrix in prepared.parts:
         assert matrix.dtype == torch.float32
         assert int(matrix.abs().sum(dim=0).max()) * reach <= exact_matmul.SINGLE_LIMIT
-        assert last - first == len(matrix)
+        assert 9 * (last - first) == len(matrix)
     x = torch.full((1, 4, 4, 64), reach, dtype=torch.int16)
     acc = exact_matmul.conv2d(x, prepared)
     assert int(acc[0, 1, 1, 0]) == 30 * reach * 576

@@ -6,7 +6,7 @@ network written with the blocks' plain functions; the two agree bit for bit.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
 from typing import Protocol
 
 import numpy as np
@@ -15,23 +15,18 @@ import torch
 from torch import Tensor
 
 from golden.calibration.artifact import Artifact
-from golden.calibration.overflow import WIDE_REACH, int8_reach, region_reach
-from golden.calibration.region import (
-    RegionParameters,
-    WideParameters,
-    region_operands,
-    silu_values,
-    wide_operands,
-)
 from golden.calibration.topology import LayerSpec
-from golden.exact_matmul import ConvWeight, conv2d, conv2d_requantized
+from golden.exact_matmul import conv2d, conv2d_requantized, full_precision
 from golden.integer import operations
+from golden.integer.layers import Layer, prepare, prepare_norm, tensor
+from golden.integer.slices import over_images
 from golden.network.samplers import START, noise_q12
 from golden.sampler import image_byte
 
 __all__ = ["IntegerNetwork", "Observer"]
 
 Progress = Callable[[float], None]
+SLICE_ELEMENTS = 1 << 20
 
 
 class Observer(Protocol):
@@ -42,19 +37,6 @@ class Observer(Protocol):
 
     def bias(self, spec: LayerSpec, acc: Tensor, steps: Tensor) -> Tensor | None:
         """Called with acc (N, Ho, Wo, Cout); may return b (N, Cout) int64 to use instead."""
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """Constants of one conv on the device; lists have one entry a group."""
-
-    spec: LayerSpec
-    kind: str
-    weight: ConvWeight
-    operands: list[Tensor]  # silu edges: operand of every u, (4096,) int16
-    edge: list[tuple[Tensor, Tensor, Tensor | None]]  # M, n, k: scalars or (Cin,)
-    scale: list[Tensor]  # M * 2**-n, float64: for exact_matmul
-    bias: Tensor  # of every step, (T, Cout), float64: for exact_matmul
 
 
 class IntegerNetwork:
@@ -78,20 +60,17 @@ class IntegerNetwork:
         self._seeds, self._exponentials = operations.tables(self.device)
         shared = {} if like is None else like._shared_with(artifact)
         self._layers = {
-            name: shared[name] if name in shared else self._prepare(spec)
+            name: shared[name] if name in shared else prepare(artifact, spec, self.device)
             for name, spec in artifact.layers.items()
         }
-        self._norms = {
-            name: tuple(
-                self._tensor(artifact.tensors[f"{name}.{key}"]) for key in ("gamma", "beta", "E")
-            )
-            for name in artifact.norms
-        }
+        self._norms = {name: prepare_norm(artifact, name, self.device) for name in artifact.norms}
+        self._steps = torch.arange(artifact.steps, device=self.device)
         self._attentions = {
             spec.attention: [
                 tuple(
-                    self._tensor(
-                        [artifact.tensors[f"{spec.attention}.{what}.{key}"][g] for key in "Mn"]
+                    tensor(
+                        [artifact.tensors[f"{spec.attention}.{what}.{key}"][g] for key in "Mn"],
+                        self.device,
                     )
                     for what in ("logit", "value")
                 )
@@ -104,7 +83,7 @@ class IntegerNetwork:
             tuple(int(v) for v in row) for row in artifact.tensors["sampler.coefficients"]
         ]
 
-    def _shared_with(self, artifact: Artifact) -> "dict[str, _Layer]":
+    def _shared_with(self, artifact: Artifact) -> "dict[str, Layer]":
         """Layers whose tables are the very arrays of ``artifact``, and as wide."""
         mine, theirs = self.artifact.tensors, artifact.tensors
         changed = {k for k in mine.keys() | theirs.keys() if mine.get(k) is not theirs.get(k)}
@@ -114,60 +93,6 @@ class IntegerNetwork:
             if layer.kind == artifact.kind(name)
             and not any(key.startswith(f"{name}.") for key in changed)
         }
-
-    def _tensor(self, values: npt.ArrayLike) -> Tensor:
-        return torch.from_numpy(np.array(values, dtype=np.int64)).to(self.device)
-
-    def _prepare(self, spec: LayerSpec) -> _Layer:
-        tensors, name = self.artifact.tensors, spec.name
-        kind = self.artifact.kind(name)
-        groups = range(self.artifact.groups)
-        operands: list[Tensor] = []
-        edges: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        reaches = [0] * len(spec.segments)
-        for g in groups:
-            if kind in {"region", "wide_silu"}:
-                keys = ("M0", "n0", "z", "k") if kind == "region" else ("M0", "n0")
-                entry = [int(tensors[f"{name}.silu.{key}"][g]) for key in keys]
-                if kind == "region":
-                    table = region_operands(RegionParameters(*entry), silu_values())
-                    found = [region_reach(entry[2], entry[3])]
-                else:
-                    table = wide_operands(WideParameters(*entry), silu_values())
-                    found = [WIDE_REACH]
-                operands.append(torch.from_numpy(table.astype(np.int16)).to(self.device))
-            elif kind == "int8_attention":
-                found = [int8_reach(0)]
-            else:
-                rows = [tensors[f"{name}.edge.{key}"][g].astype(np.int64) for key in "Mnk"]
-                if len(spec.segments) == 1:
-                    # one element, not a scalar: a scalar would not widen int16
-                    values = [self._tensor(row[:1]) for row in rows]
-                else:
-                    values = [self._tensor(np.repeat(row, spec.segments)) for row in rows]
-                edges.append((values[0], values[1], values[2] if rows[2].any() else None))
-                wide = kind == "wide_stream"
-                found = [WIDE_REACH if wide else int8_reach(int(k)) for k in rows[2]]
-            reaches = [max(pair) for pair in zip(reaches, found, strict=True)]
-        scale = np.ldexp(
-            tensors[f"{name}.M"].astype(np.float64), -tensors[f"{name}.n"].astype(np.int64)
-        )
-        return _Layer(
-            spec=spec,
-            kind=kind,
-            weight=ConvWeight.prepare(
-                tensors[f"{name}.weight"],
-                spec.segments,
-                reaches,
-                spec.stride,
-                spec.padding,
-                self.device,
-            ),
-            operands=operands,
-            edge=edges,
-            scale=[torch.from_numpy(row).to(self.device) for row in scale],
-            bias=self._tensor(tensors[f"{name}.b"]).to(torch.float64),
-        )
 
     def eps(self, x_t: Tensor, steps: int | Tensor, observer: Observer | None = None) -> Tensor:
         """Predict eps (N, C, H, W) int16 Q3.12 of ``x_t``, the same shape, int16 Q3.12.
@@ -179,7 +104,13 @@ class IntegerNetwork:
         if x_t.ndim != 4 or tuple(x_t.shape[1:]) != shape or x_t.dtype != torch.int16:
             wanted = f"(N, {', '.join(map(str, shape))}) int16"
             raise ValueError(f"x_t must be {wanted}, got {tuple(x_t.shape)} {x_t.dtype}")
-        return _Pass(self, steps, observer).network(x_t)
+        run = _Pass(self, steps, observer)
+        if observer is not None or self.device.type != "cpu":
+            return run.network(x_t)
+        # as many images at a time as keep a tensor of the first level at SLICE_ELEMENTS
+        most = max(1, SLICE_ELEMENTS // (config.block_out_channels[0] * x_t[0, 0].numel()))
+        with full_precision():
+            return over_images(lambda part: run.of(part).network(x_t[part]), len(x_t), most)
 
     def start(self, seed: int, images: range) -> Tensor:
         """The noise that trajectories start from, (N, C, H, W) int16."""
@@ -221,7 +152,7 @@ class _Pass:
         self.net, self.artifact, self.observer = net, net.artifact, observer
         if isinstance(steps, int):
             self.group = self.artifact.group(steps)
-            self.steps = torch.tensor([steps], device=net.device)
+            self.steps = net._steps[steps : steps + 1]
         else:
             groups = {self.artifact.group(int(step)) for step in steps.unique()}
             if len(groups) != 1:
@@ -229,15 +160,22 @@ class _Pass:
             self.group = groups.pop()
             self.steps = steps.to(net.device)
 
-    def operand(self, layer: _Layer, source: Tensor) -> Tensor:
+    def of(self, images: slice) -> "_Pass":
+        """The same evaluation of some of the images."""
+        part = copy(self)
+        if len(self.steps) > 1:
+            part.steps = self.steps[images]
+        return part
+
+    def operand(self, layer: Layer, source: Tensor) -> Tensor:
         """What the array multiplies, int16."""
         if layer.kind == "int8_attention":
             return source.to(torch.int16)
         if layer.operands:
             flat = torch.index_select(layer.operands[self.group], 0, source.reshape(-1))
             return flat.view(source.shape)
-        bits = 12 if layer.kind == "wide_stream" else 8
-        return self.net.operations.edge(source, *layer.edge[self.group], bits)
+        top = 2048 if layer.kind == "wide_stream" else 128
+        return self.net.operations.edge(source, *layer.edge[self.group], top)
 
     def conv(self, name: str, source: Tensor) -> Tensor:
         """Run one layer; ``source``: u index, stream, x_t or attention output."""
@@ -252,13 +190,15 @@ class _Pass:
             acc = conv2d(operand, layer.weight)
             given = self.observer.bias(layer.spec, acc, self.steps)
             bias = bias if given is None else given.to(bias)
-        return conv2d_requantized(operand, layer.weight, layer.scale[g], bias, layer.spec.out_width)
+        return conv2d_requantized(
+            operand, layer.weight, layer.scale[g], bias, layer.spec.out_width, layer.merged
+        )
 
     def norm(self, name: str, x: Tensor) -> Tensor:
         """GroupNorm of the stream: index u + 2048."""
-        gamma, beta, E = self.net._norms[name]
+        gamma, beta, E, floats = self.net._norms[name]
         groups = self.artifact.config.norm_num_groups
-        return self.net.operations.group_norm(x, gamma, beta, groups, E, self.net._seeds)
+        return self.net.operations.group_norm(x, gamma, beta, groups, E, self.net._seeds, floats)
 
     def residual(self, path: str, x: Tensor) -> Tensor:
         """Residual block on the stream."""
@@ -272,7 +212,7 @@ class _Pass:
         """Self-attention over the pixels, added to the stream."""
         n, height, width, channels = x.shape
         heads = self.artifact.config.heads(channels)
-        u = self.norm(f"{path}.group_norm", x) - operations.U_OFFSET
+        u = self.norm(f"{path}.group_norm", x)
         # (N, H, W, C) -> (N, heads, L, d)
         q, k, v = (
             self.conv(f"{path}.to_{part}", u)
