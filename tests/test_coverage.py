@@ -127,7 +127,7 @@ def test_integers_end_to_end(name):
     checkpoint = random_checkpoint(network, scheduler)
     artifact = calibrated(checkpoint, options, ("conv_in", "conv_out"), "nearest")
     decibels = artifact.provenance["figures"]["eps_sqnr_db_min"]
-    assert decibels > 20, decibels  # 22.3 to 28.3 measured, untrained networks of 8 to 12 channels
+    assert decibels > 20, decibels  # 22.3 to 28.7 measured, untrained networks of 8 to 12 channels
     fast, plain = IntegerNetwork(artifact), ReferenceNetwork(artifact)
     rng = np.random.default_rng(4)
     shape = (2, checkpoint.config.in_channels, *checkpoint.config.sample_size)
