@@ -81,8 +81,8 @@ FAULTS = (
     Fault(
         "silu_quantizer.stream",
         "silu_quantizer.py",
-        'beat.side, "side", self.latency)',
-        'beat.side, "side", self.latency - 1)',
+        "valid.eq(Cat(self.i.valid, valid[:-1]))",
+        "valid.eq(Cat(self.i.valid & ~valid[0], valid[:-1]))",
     ),
     Fault(
         "silu_quantizer.curve", "silu_lane.py", "half - intercept for", "half - 1 - intercept for"

@@ -11,6 +11,7 @@ from typing import Any
 from cosim.formal import (
     accumulator,
     buffers,
+    datapath,
     mac_array,
     operand,
     requantizer,
@@ -261,10 +262,34 @@ PROOFS: tuple[Proof, ...] = (
     Proof(
         "datapath",
         "reset",
-        "1 x 1: two copies in any states agree after a cycle of reset, for 12 cycles",
+        "1 x 1: two copies in any states agree after a cycle of reset, for 10 cycles",
         partial(reset.agree, "datapath"),
-        bmc=12,
+        bmc=10,
         induction=0,
+        cover=8,
+    ),
+    *(
+        Proof(
+            "datapath",
+            path,
+            f"1 x 1, {path} path from port to port: every beat leaves once, in order",
+            partial(datapath.vector, path),
+            cover=10,
+        )
+        for path in ("edge", "activation")
+    ),
+    Proof(
+        "datapath",
+        "front",
+        "1 x 1, conv path to the accumulator: every beat arrives once, in order, with its pixel",
+        datapath.front,
+        cover=10,
+    ),
+    Proof(
+        "datapath",
+        "back",
+        "1 x 1, conv path from the accumulator: every pixel leaves once, in order",
+        datapath.back,
         cover=24,
     ),
 )

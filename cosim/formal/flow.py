@@ -53,6 +53,8 @@ class Flow:
         ``expect(saved)``: one bit, the output payload is right for the input payload ``saved``.
     stalls : bool
         The output may stall.
+    deep : bool
+        Cover the full block and the followed beat at its output, not only inside.
 
     Attributes
     ----------
@@ -73,6 +75,7 @@ class Flow:
         wait: int | None,
         expect: Callable[[Any], Any],
         stalls: bool = True,
+        deep: bool = True,
     ) -> None:
         self.h, self.name, self.i, self.o = h, name, i, o
         m = h.m
@@ -106,6 +109,9 @@ class Flow:
             h.check(f"{name}_not_stuck", waited + starved <= wait)
         h.check(f"{name}_beat_is_right", implies(arrives & o.valid, expect(saved)))
         h.check(f"{name}_followed_beat_inside", implies(tracking, ahead < inside))
+        h.cover(f"{name}_inside", tracking)
+        if not deep:
+            return
         h.cover(f"{name}_full", inside == capacity)
         h.cover(f"{name}_followed_beat_leaves", arrives & leaves & (inside == capacity))
         if not stalls:
