@@ -1,7 +1,19 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import torch
 
-from golden.exact_matmul import EXACT_LIMIT, conv2d_exact, matmul_exact
+from golden.exact_matmul import (
+    EXACT_LIMIT,
+    SINGLE_LIMIT,
+    ConvWeight,
+    conv2d,
+    conv2d_exact,
+    matmul_exact,
+)
 
 
 def brute_force_conv(operand, weight, stride, padding):
@@ -77,3 +89,75 @@ def test_the_limit_itself_is_exact_and_one_more_is_refused():
 def test_floats_are_refused():
     with pytest.raises(TypeError, match="operand must be integers"):
         conv2d_exact(np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, 1), dtype=np.int64))
+
+
+def prepared(weight, reach, stride=1, padding=(1, 1, 1, 1), least=None):
+    return ConvWeight.prepare(
+        weight.astype(np.int8), [weight.shape[1]], [reach], stride, padding,
+        torch.device("cpu"), None if least is None else [least],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["direct", "patches"])
+@pytest.mark.parametrize("channels", [3, 40])
+@pytest.mark.parametrize(
+    ("stride", "padding"), [(1, (1, 1, 1, 1)), (2, (1, 1, 1, 1)), (2, (0, 1, 0, 1))]
+)
+def test_both_ways_to_a_conv_equal_brute_force(path, channels, stride, padding):
+    rng = np.random.default_rng(channels)
+    operand = rng.integers(-2048, 2048, (2, channels, 6, 6))
+    weight = rng.integers(-127, 128, (4, channels, 3, 3))
+    ready = prepared(weight, 2048, stride, padding)
+    assert len(ready.parts) == (1 if channels == 3 else 4)
+    if path == "patches":
+        ready = ConvWeight(ready.kernel, stride, padding, ready.parts, ())
+    elif not ready.direct:
+        pytest.skip("no oneDNN here")
+    x = torch.from_numpy(operand.astype(np.int16)).permute(0, 2, 3, 1)
+    got = conv2d(x, ready).permute(0, 3, 1, 2)
+    assert (got.numpy() == brute_force_conv(operand, weight, stride, padding)).all()
+
+
+def test_one_sided_operands_need_fewer_products():
+    """What counts is the largest partial sum: weights of both signs on operands of -100..2032."""
+    weight = np.full((1, 16, 3, 3), 100)
+    weight[:, ::2] = -100
+    reach, least = 2032, -100
+    symmetric, sided = prepared(weight, reach), prepared(weight, reach, least=least)
+    assert (len(symmetric.parts), len(sided.parts)) == (2, 1)
+    largest = 9 * 100 * (8 * reach + 8 * -least)
+    assert largest <= SINGLE_LIMIT < 9 * 100 * 16 * reach
+    # all products of one sign at their largest: the bound itself
+    operand = np.where(np.arange(16) % 2, reach, least)[None, :, None, None].repeat(3, 2)
+    x = torch.from_numpy(operand.repeat(3, 3).astype(np.int16)).permute(0, 2, 3, 1)
+    assert int(conv2d(x, sided)[0, 1, 1, 0]) == largest
+
+
+def test_onednn_takes_its_direct_algorithm():
+    """Winograd, or operands of fewer bits, would round."""
+    code = """
+import numpy as np, torch
+from golden.exact_matmul import ConvWeight, conv2d
+for channels, stride in ((1, 1), (32, 1), (64, 2)):
+    weight = np.ones((64, channels, 3, 3), np.int8)
+    cpu = torch.device("cpu")
+    ready = ConvWeight.prepare(weight, [channels], [127], stride, (1, 1, 1, 1), cpu)
+    conv2d(torch.ones(2, 16, 16, channels, dtype=torch.int16), ready)
+print("direct" if ready.direct else "none")
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "ONEDNN_VERBOSE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if result.stdout.rstrip().endswith("none"):
+        pytest.skip("no oneDNN here")
+    lines = [line for line in result.stdout.splitlines() if ",exec,cpu,convolution," in line]
+    assert len(lines) == 3
+    for line in lines:
+        assert "alg:convolution_direct" in line
+        assert "src:f32" in line
+        assert "wei:f32" in line
+        assert "bf16" not in line
