@@ -12,8 +12,9 @@ from amaranth.hdl import Signal
 
 import hdl
 from cosim.cli import run as command_line
-from cosim.formal.catalogue import PROOFS, Proof, run
+from cosim.formal.catalogue import PROOFS
 from cosim.formal.harness import Harness
+from cosim.formal.proof import Proof, run
 from tests.faults.plant import plant
 
 QUICK = (

@@ -27,8 +27,9 @@ def formal(
     from rich.table import Table
 
     from cosim.commands._progress import shown
-    from cosim.formal.catalogue import run, select
+    from cosim.formal.catalogue import select
     from cosim.formal.engine import require_solver
+    from cosim.formal.proof import run
     from golden.files import atomic_write, ensure_writable_folder
 
     chosen = select(block or [], proof or [])

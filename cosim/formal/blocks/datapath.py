@@ -8,6 +8,7 @@ between them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from amaranth.hdl import Mux, Value
@@ -206,10 +207,7 @@ def front() -> Harness:
             [part[f"valid_{s + 1}"] for s in range(array.latency)],
             o.ready | ~o.valid,
             array.i.ready,
-            [
-                lambda saved, side=part[f"side_{s + 1}"]: marked(side, saved)
-                for s in range(array.latency)
-            ],
+            [partial(marked, part[f"side_{s + 1}"]) for s in range(array.latency)],
         ),
     ]
     flow = Flow(

@@ -1,0 +1,1 @@
+"""The proofs of each block; a file is called like its block."""
