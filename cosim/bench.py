@@ -122,9 +122,13 @@ def run_model(
     *,
     words: Sequence[str] = (),
     seed: int = 0,
+    plusargs: Sequence[str] = (),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> BenchResult:
-    """Run ``cases`` on a built simulator program, in one process, with a reset before each."""
+    """Run ``cases`` on a built simulator program, in one process, with a reset before each.
+
+    ``plusargs``: for the program, ``+name+value``.
+    """
     manifest = model.manifest
     ports = {port.name: port for port in manifest.ports}
     scripts = [compile_case(case, manifest) for case in cases]
@@ -135,7 +139,15 @@ def run_model(
     waves = None
     try:
         (folder / "script.pickle").write_bytes(pickle.dumps((ports, scripts)))
-        _simulate(model, folder, seed=seed, limit=limit, progress=progress, total=len(cases))
+        _simulate(
+            model,
+            folder,
+            seed=seed,
+            limit=limit,
+            plusargs=plusargs,
+            progress=progress,
+            total=len(cases),
+        )
         verdict = _read_verdict(folder, cases)
         if model.waves:
             waves = str(_keep_waves(folder, model, cases))
@@ -184,6 +196,7 @@ def _simulate(
     *,
     seed: int,
     limit: float,
+    plusargs: Sequence[str],
     progress: Callable[[str, int, int], None] | None,
     total: int,
 ) -> None:
@@ -209,6 +222,7 @@ def _simulate(
             test_dir=folder,
             results_xml=str(folder / "results.xml"),
             seed=seed,
+            plusargs=list(plusargs),
             waves=model.waves is not None,
             extra_env={"STEPSCALE_RUN": str(folder)},
             log_file=str(log),

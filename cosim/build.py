@@ -169,15 +169,21 @@ class VerilatorRunner(cocotb_runner.Verilator):
                 raise RuntimeError(f"{Path(command[0]).name} ended with status {status}")
 
 
-def build_model(rtl: Path, *, waves: str | None = None, jobs: int | None = None) -> Model:
+def build_model(
+    rtl: Path,
+    *,
+    waves: str | None = None,
+    jobs: int | None = None,
+    more_options: Sequence[str] = (),
+) -> Model:
     """Build the Verilog of folder ``rtl``, or take the program from the cache.
 
-    ``waves``: None, "vcd" or "fst". ``jobs``: compilers at a time. ``UserError`` if the Verilog
-    does not build, with the first lines of the tool's complaint.
+    ``waves``: None, "vcd" or "fst". ``jobs``: compilers at a time. ``more_options``: of Verilator.
+    ``UserError`` if the Verilog does not build, with the first lines of the tool's complaint.
     """
     require_build_tools()
     manifest = load_manifest(rtl)
-    options = _options(waves)
+    options = [*_options(waves), *more_options]
     key = cache_key({"verilog": content_hash(manifest), "options": options})
     name = f"{manifest.top}-{key[:20]}"
 

@@ -141,6 +141,19 @@ FAULTS = (
         'committed = Signal(name=f"committed_{bank}", reset_less=True)',
     ),
     Fault(
+        "datapath.edge",
+        "datapath.py",
+        "skid.o.ready.eq(requantizer.i.ready)",
+        "skid.o.ready.eq(1)",
+    ),
+    Fault(
+        "datapath.activation", "datapath.py", "skid.o.ready.eq(silu.i.ready)", "skid.o.ready.eq(1)"
+    ),
+    Fault(
+        "datapath.front", "datapath.py", "skid.o.ready.eq(operand.i.ready)", "skid.o.ready.eq(1)"
+    ),
+    Fault("datapath.back", "datapath.py", "held.eq(constants.payload.side)", "held.eq(acc)"),
+    Fault(
         "datapath.reset",
         "skid_buffer.py",
         "head_valid = Signal()",
