@@ -18,7 +18,7 @@ from cosim.formal.flow import Flow, Stages
 from cosim.formal.harness import Harness, Internals, every
 from hdl.datapath import Datapath
 
-__all__ = ["back", "front", "vector"]
+__all__ = ["activation", "back", "edge", "front"]
 
 SIZES: dict[str, Any] = {
     **{"rows": 1, "cols": 1, "depth": 2, "groups": 2, "resident_groups": 1, "steps": 1},
@@ -132,42 +132,67 @@ def _skid_fact(dut: Datapath, path: str, fact: Callable[[Any, Any], Any]) -> Cal
     return lambda entry, saved: fact(data.View(layout, entry).side, saved)
 
 
-def vector(path: str) -> Harness:
-    """``edge`` or ``activation``: every beat leaves once, in order."""
-    h, dut, inside = _datapath()
-    i, o = getattr(dut, f"i_{path}"), getattr(dut, f"o_{path}")
-    layouts = dut.layouts
-    side_layout = layouts.edge_side if path == "edge" else layouts.activation_side
-    block = dut.edge_requantizer if path == "edge" else dut.silu_quantizer
-    name = "edge_requantizer" if path == "edge" else "silu_quantizer"
-    part = inside.child(name)
-    names = [field for field, _ in side_layout]
+def _entrance(dut: Datapath, inside: Internals, path: str, layout: Any, ready: Any) -> list[_Part]:
+    """Return lookup and skid buffer of a path, which carry the fields of ``layout``."""
+    names = [field for field, _ in layout]
 
     def carried(side: Any, saved: Any) -> Value:
-        return _equal(data.View(side_layout, Value.cast(side)), saved, names)
+        return _equal(data.View(layout, Value.cast(side)), saved, names)
+
+    skid = _skid(inside.child(f"{path}_skid"), ready, _skid_fact(dut, path, carried))
+    return [_lookup(dut, inside, path, carried), skid]
+
+
+def edge() -> Harness:
+    """From ``i_edge`` to ``o_edge``: every beat leaves once, in order."""
+    h, dut, inside = _datapath()
+    o, block, layouts = dut.o_edge, dut.edge_requantizer, dut.layouts
+    part = inside.child("edge_requantizer")
 
     def ended(stage: int) -> Callable[[Any], Any]:
         side = data.View(layouts.path_end, part[f"side_{stage + 1}"])
         return lambda saved: side.end == saved.end
 
-    parts = [
-        _lookup(dut, inside, path, carried),
-        _skid(inside.child(f"{path}_skid"), block.i.ready, _skid_fact(dut, path, carried)),
-        _rigid(
-            [part["valid"][s] for s in range(block.latency)],
-            o.ready | ~o.valid,
-            block.i.ready,
-            [ended(s) for s in range(block.latency)],
-        ),
-    ]
+    parts = _entrance(dut, inside, "edge", layouts.edge_side, block.i.ready)
+    registers = _rigid(
+        [part["valid"][s] for s in range(block.latency)],
+        o.ready | ~o.valid,
+        block.i.ready,
+        [ended(s) for s in range(block.latency)],
+    )
     flow = Flow(
-        *(h, "beat", i, o),
+        *(h, "beat", dut.i_edge, o),
         capacity=6 + block.latency,
         wait=None,
         expect=lambda saved: o.payload.end == saved.end,
         deep=False,
     )
+    _follow(flow, [*parts, registers])
+    return h
+
+
+def activation() -> Harness:
+    """From ``i_activation`` to the SiLU quantizer, whose own proof ends at ``o_activation``."""
+    h, dut, inside = _datapath()
+    block, layouts = dut.silu_quantizer, dut.layouts
+    parts = _entrance(dut, inside, "activation", layouts.activation_side, block.i.ready)
+    beat = block.i.payload
+
+    def arrived(saved: Any) -> Value:
+        end = data.View(layouts.path_end, beat.side).end
+        return (end == saved.end) & _equal(beat, saved, ("u", "wide"))
+
+    flow = Flow(
+        *(h, "beat", dut.i_activation, block.i),
+        capacity=6,
+        wait=None,
+        expect=arrived,
+        deep=False,
+    )
     _follow(flow, parts)
+    for name in ("valid", "ready"):
+        port, output = getattr(dut.o_activation, name), getattr(block.o, name)
+        h.check(f"output_{name}", port == output)
     return h
 
 
@@ -175,11 +200,7 @@ def front() -> Harness:
     """From ``i_conv`` to the accumulator: every beat arrives once, in order, with its pixel."""
     h, dut, inside = _datapath()
     layouts, array, operand = dut.layouts, dut.mac_array, dut.operand
-    names = [field for field, _ in layouts.code_side]
     passed = ("first", "last", "end", "pixel")
-
-    def carried(side: Any, saved: Any) -> Value:
-        return _equal(data.View(layouts.code_side, Value.cast(side)), saved, names)
 
     def marked(side: Any, saved: Any) -> Value:
         return _equal(data.View(layouts.array_side, Value.cast(side)), saved, passed)
@@ -194,8 +215,7 @@ def front() -> Harness:
     part = inside.child("mac_array")
     o = array.o
     parts = [
-        _lookup(dut, inside, "conv", carried),
-        _skid(inside.child("conv_skid"), operand.i.ready, _skid_fact(dut, "conv", carried)),
+        *_entrance(dut, inside, "conv", layouts.code_side, operand.i.ready),
         _rigid(
             [operand.o.valid],
             operand.o.ready | ~operand.o.valid,
