@@ -153,12 +153,7 @@ FAULTS = (
         "datapath.front", "datapath.py", "skid.o.ready.eq(operand.i.ready)", "skid.o.ready.eq(1)"
     ),
     Fault("datapath.back", "datapath.py", "held.eq(constants.payload.side)", "held.eq(acc)"),
-    Fault(
-        "datapath.reset",
-        "skid_buffer.py",
-        "head_valid = Signal()",
-        "head_valid = Signal(reset_less=True)",
-    ),
+    Fault("datapath.reset", "scale_file.py", "known = Signal()", "known = Signal(reset_less=True)"),
 )
 
 

@@ -25,7 +25,7 @@ PROOFS: tuple[Proof, ...] = (
         "stream",
         "every beat leaves once, in order, decoded by the formula for every code, z, k, mode, pad",
         operand.stream,
-        bmc=6,
+        bmc=4,
         cover=8,
     ),
     Proof(
@@ -42,7 +42,7 @@ PROOFS: tuple[Proof, ...] = (
         "sums",
         "4 x 2, edge: every beat leaves once, in order, with its tile's weights; no other waits",
         partial(mac_array.sums, rows=4),
-        bmc=8,
+        bmc=4,
         cover=14,
     ),
     Proof(
@@ -50,7 +50,7 @@ PROOFS: tuple[Proof, ...] = (
         "sums_by_product_shift",
         "the same for 2 x 1, product_shift",
         partial(mac_array.sums, cols=1, decode="product_shift"),
-        bmc=8,
+        bmc=4,
         cover=14,
     ),
     Proof(
@@ -65,7 +65,7 @@ PROOFS: tuple[Proof, ...] = (
         "stream",
         "every beat leaves once, in order; stable; at most 7 cycles without one",
         requantizer.stream,
-        bmc=12,
+        bmc=4,
         cover=14,
     ),
     Proof(
@@ -73,7 +73,7 @@ PROOFS: tuple[Proof, ...] = (
         "counter",
         "saturations are counted once each, and the counter stays at its largest value",
         requantizer.counter,
-        bmc=12,
+        bmc=4,
         cover=14,
     ),
     Proof(
@@ -109,7 +109,7 @@ PROOFS: tuple[Proof, ...] = (
         "stream",
         "every beat leaves once, in order; stable; at most 10 cycles without one",
         silu_quantizer.stream,
-        bmc=15,
+        bmc=4,
         cover=17,
     ),
     Proof(
@@ -152,7 +152,7 @@ PROOFS: tuple[Proof, ...] = (
         "lookup",
         "every beat leaves once, in order; it waits for its bank only",
         buffers.lookup,
-        bmc=8,
+        bmc=4,
         cover=12,
     ),
     Proof(
@@ -160,7 +160,7 @@ PROOFS: tuple[Proof, ...] = (
         "stream",
         "every beat leaves once, in order, a cycle after it came",
         buffers.skid_buffer,
-        bmc=8,
+        bmc=4,
         cover=12,
     ),
     *(
