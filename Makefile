@@ -8,7 +8,7 @@ WORKERS ?= 2
 SOURCES := golden hdl cosim tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint verilog formal synth doctor clean
+.PHONY: help setup demo test test-long lint verilog formal mutation synth doctor clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
@@ -50,6 +50,9 @@ verilog: $(STAMP) ## Verilog of the 16x16 datapath into out/verilog
 
 formal: $(STAMP) ## proofs of the RTL blocks by a solver
 	$(BIN)/stepscale formal --json out/formal.json
+
+mutation: $(STAMP) ## random faults in every block: how many its bench finds
+	$(BIN)/stepscale mutation --json out/mutation.json
 
 synth: $(STAMP) ## area and clock of all small blocks on an ECP5
 	$(BIN)/stepscale synth --block requantizer --block silu_quantizer --block processing_element \

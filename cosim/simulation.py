@@ -16,7 +16,7 @@ from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import RisingEdge, with_timeout
+from cocotb.triggers import ReadWrite, RisingEdge, with_timeout
 
 from cosim.checker import CaseVerdict, Checker
 from cosim.manifest import Port
@@ -62,6 +62,8 @@ class _Bench:
 
     def __init__(self, dut: Any, ports: Mapping[str, Port]) -> None:
         self._edge = RisingEdge(dut.clk)
+        # elsewhere than in Verilator a write at the edge would land before the registers sample
+        self._writes_wait = not cocotb.SIM_NAME.startswith("Verilator")
         self._write_reset = writer(dut.rst)
         self._ports = ports
         self._read: dict[str, Callable[[], str]] = {}
@@ -109,8 +111,13 @@ class _Bench:
 
         edge = self._edge
         self._write_reset("1")
+        # a reset must win over traffic: every input offers, and no sink takes what is inside
+        for name in script.inputs:
+            self._write[self._ports[name].valid]("1")
         for _ in range(RESET_CYCLES):
             await edge
+            if self._writes_wait:
+                await ReadWrite()
         self._write_reset("0")
         checker.start()
         monitor.start()
@@ -120,6 +127,8 @@ class _Bench:
         for cycle in range(script.cycles):
             await edge
             monitor.clock(cycle)
+            if self._writes_wait:
+                await ReadWrite()
             for name, source in sources:
                 source.clock(cycle, ready[name])
             for sink in sinks:

@@ -30,6 +30,7 @@ class Source:
         """Drive cycle 0."""
         self._beat = 0
         self._offering = False
+        self._write_valid("0")
         self._offer(0)
 
     def clock(self, cycle: int, ready: str) -> None:

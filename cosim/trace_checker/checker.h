@@ -158,7 +158,14 @@ struct Plain {
     const uint8_t* data = nullptr;
     uint64_t changes = 0, next = 0;
     const uint8_t* now = nullptr;
+    uint8_t fixed[BYTES] = {};
 
+    // Holds `value` for the whole case, whatever the trace says.
+    void fix(uint64_t value) {
+        std::memcpy(fixed, &value, BYTES < sizeof(value) ? BYTES : sizeof(value));
+        now = fixed;
+        next = changes;
+    }
     void open(const Slice& at, const Slice& values) {
         cycles = reinterpret_cast<const uint32_t*>(at.data);
         data = values.data;

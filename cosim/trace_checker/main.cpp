@@ -1,14 +1,20 @@
 // The simulation's main: replays the cases of a trace folder on one design. The generated ports.h
 // names the design (Vtop), its ports and the layout of the trace.
 //
-//   <program> TRACE VERDICT [--bare] [--stop] [--case N] [--waves FILE FROM TO]
+//   <program> TRACE VERDICT [--bare] [--stop] [--case N] [--waves FILE FROM TO] [--value PORT V]
 //
 // --bare drives the same pins from the same trace and compares nothing: the yardstick of `bench`.
-// --stop ends a case at its first mismatch. --waves keeps cycles FROM..TO of the case.
+// --stop ends a case at its first mismatch. --waves keeps cycles FROM..TO of the case. --value holds
+// a plain input at V in every case, whatever the trace says. --coverage FILE, in a program built for
+// it, writes what Verilator counted over all cases.
 #include <verilated.h>
+#ifdef STEPSCALE_COVERAGE
+#include <verilated_cov.h>
+#endif
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "Vtop.h"
 #include "checker.h"
@@ -36,8 +42,9 @@ constexpr uint64_t NS_PER_CYCLE = 10;
 enum Mode : uint64_t { CYCLES = 0, BEATS = 1 };
 
 struct Options {
-    std::string trace, verdict, waves;
+    std::string trace, verdict, waves, coverage;
     bool bare = false, stop = false;
+    std::vector<std::pair<std::string, uint64_t>> values;
     uint64_t only = UINT64_MAX, from = 0, to = UINT64_MAX;
 };
 
@@ -135,6 +142,11 @@ private:
     void open(const CaseRecord& record) {
         top_->rst = 1;
         watching_ = false;
+        size_t held = 0;
+        each(ports_.plain_in, [&](auto& port) { held += hold(port); });
+        if (held != options_.values.size()) fail("--value names a port that is no plain input");
+        // a reset must win over traffic: every input offers, and no sink takes what is inside
+        each(ports_.inputs, [](auto& port) { port.valid = 1; });
         for (unsigned cycle = 0; cycle < RESET_CYCLES; ++cycle) {
             settle();
             edge(0);
@@ -151,6 +163,7 @@ private:
         each(ports_.plain_in, [&](auto& port) {
             const Slice& cycles = take();
             port.open(cycles, take());
+            hold(port);
             port.drive_first();
         });
         each(ports_.plain_out, [&](auto& port) {
@@ -158,6 +171,18 @@ private:
             port.open(cycles, take());
         });
         drive_ready(record.cycles ? record.control[0] : 0);
+    }
+    // Plain inputs of --value keep it, in the reset too.
+    template <class Port>
+    size_t hold(Port& port) {
+        size_t held = 0;
+        for (const auto& value : options_.values) {
+            if (value.first != port.name) continue;
+            port.fix(value.second);
+            port.drive_first();
+            ++held;
+        }
+        return held;
     }
     void drive_ready(uint64_t control) {
         unsigned bit = INPUTS + OUTPUTS;
@@ -357,10 +382,14 @@ Options parse(int argc, char** argv) {
         if (word == "--bare") options.bare = true;
         else if (word == "--stop") options.stop = true;
         else if (word == "--case") options.only = number();
+        else if (word == "--coverage" && n + 1 < argc) options.coverage = argv[++n];
         else if (word == "--waves" && n + 3 < argc) {
             options.waves = argv[++n];
             options.from = number();
             options.to = number();
+        } else if (word == "--value" && n + 2 < argc) {
+            const std::string port = argv[++n];
+            options.values.emplace_back(port, number());
         } else if (word.rfind("+verilator+", 0) != 0) fail("unknown option " + word);
     }
     return options;
@@ -381,6 +410,9 @@ int run(int argc, char** argv) {
         verdicts.push_back(bench.play(record, number));
         seconds.push_back(now() - began);
     }
+#ifdef STEPSCALE_COVERAGE
+    if (!options.coverage.empty()) context.coveragep()->write(options.coverage);
+#endif
     write_verdict(options.verdict, verdicts, seconds);
     return 0;
 }
