@@ -20,6 +20,7 @@ import numpy as np
 
 from cosim.build import Model, VerilatorRunner, build_model, cache_folder, wave_format
 from cosim.checker import CaseVerdict, Difference
+from cosim.icarus import IcarusRunner, build_icarus
 from cosim.manifest import Manifest, load_manifest, same_parameters
 from cosim.report import BenchResult, CaseResult, locate, repeat_command
 from cosim.script import compile_case
@@ -28,9 +29,10 @@ from golden.cycles import Case
 from golden.errors import UserError
 from golden.files import ensure_writable_folder
 
-__all__ = ["LEVELS", "emit_verilog", "run_cases", "run_model"]
+__all__ = ["LEVELS", "SIMULATORS", "emit_verilog", "run_cases", "run_model"]
 
 LEVELS = (2, 3)
+SIMULATORS = ("verilator", "icarus")
 
 _SECONDS_AT_LEAST = 120
 _CYCLES_PER_SECOND_AT_LEAST = 500
@@ -56,12 +58,14 @@ def run_cases(
     waves: bool = False,
     seed: int = 0,
     level: int = 2,
+    simulator: str = "verilator",
     repeat: Sequence[str] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> BenchResult:
     """Run ``cases`` on ``block`` and compare every cycle.
 
-    ``level``: 2, cocotb drives and compares; 3, the native trace checker does. ``rtl``: folder with
+    ``level``: 2, cocotb drives and compares; 3, the native trace checker does. ``simulator``: of
+    level 2, "verilator" or "icarus", which keeps no waveform. ``rtl``: folder with
     ``manifest.json`` and Verilog to use in place of a fresh one. ``repeat``: words of the command
     line that makes the same cases again; by default those of ``stepscale cosim --suite blocks``.
     ``progress``: called with what runs, done, total.
@@ -71,7 +75,13 @@ def run_cases(
         raise UserError(f"block {block}: there is no case to run")
     if level not in LEVELS:
         raise UserError(f"level must be one of {', '.join(map(str, LEVELS))}, got {level}")
+    if simulator not in SIMULATORS:
+        raise UserError(f"simulator must be one of {', '.join(SIMULATORS)}, got {simulator!r}")
+    icarus = simulator == "icarus"
+    if icarus and (level != 2 or waves):
+        raise UserError("simulator icarus runs at level 2, without waves")
     words = [*(repeat or _block_words(block, parameters, seed)), "--level", str(level)]
+    words += ["--simulator", simulator] * icarus
     if rtl is not None and repeat is None:
         words += ["--rtl", str(rtl)]
     began = time.perf_counter()
@@ -83,7 +93,8 @@ def run_cases(
             same_parameters(load_manifest(rtl), block, parameters)
         if level == 2:
             tell("build", 0, 1)
-            model = build_model(rtl, waves=wave_format() if waves else None)
+            kind = wave_format() if waves else None
+            model = build_icarus(rtl) if icarus else build_model(rtl, waves=kind)
             result = run_model(model, cases, words=words, seed=seed, progress=tell)
         else:
             result = _level3(rtl, cases, words, waves=waves, progress=tell)
@@ -200,7 +211,8 @@ def _simulate(
     progress: Callable[[str, int, int], None] | None,
     total: int,
 ) -> None:
-    runner = VerilatorRunner(timeout_seconds=limit)
+    kind = IcarusRunner if model.simulator == "icarus" else VerilatorRunner
+    runner: IcarusRunner | VerilatorRunner = kind(timeout_seconds=limit)
     if progress is not None:
         progress("simulate", 0, total)
 

@@ -50,11 +50,12 @@ _LOG_LINES = 12
 
 @dataclass(frozen=True)
 class Model:
-    """A built simulator program: ``folder / manifest.top`` is the executable."""
+    """A built simulator program: ``folder / manifest.top`` (Icarus: ``sim.vvp``)."""
 
     manifest: Manifest
     folder: Path
     waves: str | None
+    simulator: str = "verilator"
 
 
 def cache_folder() -> Path:
@@ -230,14 +231,14 @@ def _build(
         raise build_failure(top, log, str(error)) from error
 
 
-def build_failure(top: str, log: Path, reason: str) -> UserError:
+def build_failure(top: str, log: Path, reason: str, tool: str = "Verilator") -> UserError:
     """Return the error of a failed build, with the first complaint in its log; keeps the log."""
     lines = log.read_text(errors="replace").splitlines()
     complaints = [line for line in lines if "rror" in line] or lines[-_LOG_LINES:]
     kept = cache_folder() / "failed-build.log"
     shutil.copyfile(log, kept)
     first = complaints[0].strip() if complaints else "no output"
-    return UserError(f"Verilator build of {top}: {reason}: {first} (log: {kept})")
+    return UserError(f"{tool} build of {top}: {reason}: {first} (log: {kept})")
 
 
 def _runtime(options: list[str]) -> list[Path]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cosim.icarus import CURE, icarus_version
 from cosim.toolchain import lint, missing_programs, verilator_binary, verilator_environment
 from golden.errors import UserError
 
@@ -49,7 +50,7 @@ def checkup(progress: Callable[[str, int, int], None]) -> list[Finding]:
     """Run all checks; the build only if its parts are there."""
     findings = [_python(), *_packages(), *_programs()]
     findings += [_header(header, package) for header, package in _HEADERS.items()]
-    findings.append(_nextpnr())
+    findings += [_nextpnr(), _icarus()]
     progress("small Verilator build", 0, 1)
     if all(finding.ok or not finding.needed for finding in findings):
         findings.append(_build())
@@ -99,6 +100,13 @@ def _nextpnr() -> Finding:
     except importlib.metadata.PackageNotFoundError:
         cure = f"pip install -c constraints.txt {package}"
         return Finding(package, False, "not installed: synth gives no MHz", cure, needed=False)
+
+
+def _icarus() -> Finding:
+    """The second simulator, an option of ``cosim``."""
+    version = icarus_version()
+    text = version or "not found on PATH: no cosim --simulator icarus"
+    return Finding("iverilog", version is not None, text, CURE, needed=False)
 
 
 def _build() -> Finding:

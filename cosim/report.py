@@ -136,14 +136,15 @@ def locate(difference: Difference, ports: Mapping[str, Port], case: Case) -> Mis
     name, lane = "", -1
     expected, got = difference.expected, difference.got
     port = ports[difference.stream]
-    if difference.kind == "payload":
+    known = set(expected + got) <= {"0", "1"}  # else x or z: the bits are shown as they are
+    if difference.kind == "payload" and known:
         wanted, seen = unpack_bits(port, expected), unpack_bits(port, got)
         differing = [key for key in wanted if wanted[key] != seen[key]]
         if differing:
             name, lane = differing[0]
             expected, got = str(wanted[name, lane]), str(seen[name, lane])
             lane = lane if any(f.name == name and not f.scalar for f in port.fields) else -1
-    elif difference.kind == "plain":
+    elif difference.kind == "plain" and known:
         expected, got = str(int(expected, 2)), str(int(got, 2))
     beat = difference.beat
     first = difference.stream in list(case.trace.outputs)[:1]

@@ -56,6 +56,7 @@ class Job:
     rtl: Path | None
     words: Sequence[str]
     seed: int
+    simulator: str = "verilator"
 
     @property
     def name(self) -> str:
@@ -66,7 +67,8 @@ class Job:
         """Run the cases in this process."""
         return run_cases(
             self.block, self.parameters, self.cases, rtl=self.rtl, waves=waves, seed=self.seed,
-            level=level, repeat=self.words, progress=progress and _named(progress, self.block),
+            level=level, simulator=self.simulator, repeat=self.words,
+            progress=progress and _named(progress, self.block),
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +43,10 @@ def cosim(
             "out 2 for blocks and demo, 3 for the others"
         ),
     ] = None,
+    simulator: Annotated[
+        str,
+        typer.Option(help="verilator, or icarus for suite blocks at level 2"),
+    ] = "verilator",
     workers: Annotated[int, typer.Option(help="processes that share the cases")] = 1,
     scheduler: Annotated[
         str | None, typer.Option(help="address of a running Dask scheduler to run on instead")
@@ -86,6 +91,8 @@ def cosim(
         level = 3 if suite in suites.LAYER_SUITES else 2
     if suite != "blocks" and (block is not None or parameter):
         raise UserError("--block and --parameter belong to --suite blocks")
+    if suite != "blocks" and simulator != "verilator":
+        raise UserError("--simulator belongs to --suite blocks")
     only = last_failed(suite) if failed else None
     on_network: dict[str, Any] = {
         "artifact": artifact, "checkpoint": checkpoint, "rows": rows, "cols": cols, "seed": seed,
@@ -104,6 +111,7 @@ def cosim(
                 rtl=rtl,
                 case=case,
             )
+            jobs = [replace(job, simulator=simulator) for job in jobs]
         elif suite == "demo":
             jobs = suites.demo_jobs(**on_network, rtl=rtl, progress=progress)
         else:
