@@ -121,7 +121,8 @@ def test_source_waits_for_the_ready_of_the_rtl():
     source.start()
     for cycle, ready in enumerate("00110000001"):
         source.clock(cycle, ready)
-    assert valid == ["1", "1", "0", "1", "0"]  # beats 0 and 1 held, then a pause until cycle 6
+    # idle; beats 0 and 1 held; a pause until cycle 6
+    assert valid == ["0", "1", "1", "0", "1", "0"]
     assert payload == list(SCRIPT.inputs["i"].payload[:3])
 
 
