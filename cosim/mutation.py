@@ -30,7 +30,7 @@ __all__ = ["PARAMETERS", "Mutant", "MutationResult", "mutate_block"]
 
 CONTROL = "mutation"
 ASSERTION = "an assertion of the RTL"
-PROOF_SECONDS = 8
+PROOF_SECONDS = (60, 8)  # of the two proofs below: the first takes one or two
 PROOF_STEPS = 12
 
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
@@ -252,10 +252,10 @@ def _is_equivalent(folder: Path, mutant: Mutant) -> bool:
     manifest = load_manifest(folder / "rtl")
     wrappers = [_shown(manifest, copy) for copy in ("gold", "gate")]
     (folder / "wrapper.v").write_text("\n".join(wrappers))
-    for script in (_ONE_STEP, _OVER_CYCLES):
+    for script, seconds in zip((_ONE_STEP, _OVER_CYCLES), PROOF_SECONDS, strict=True):
         text = script.format(top=manifest.top, mutation=mutant.command, steps=PROOF_STEPS)
         try:
-            run_yosys(text, folder, timeout_seconds=PROOF_SECONDS)
+            run_yosys(text, folder, timeout_seconds=seconds)
         except RuntimeError:
             continue
         return True

@@ -27,7 +27,7 @@ def test_a_bench_with_one_short_case_scores_less(monkeypatch):
     full = mutate_block("operand", count=30, seed=1)
     cases = tb_operand.cases
     monkeypatch.setattr(tb_operand, "cases", lambda seed, given: cases(seed, given)[1:2])
-    monkeypatch.setattr(mutation, "PROOF_SECONDS", 5)
+    monkeypatch.setattr(mutation, "PROOF_SECONDS", (60, 1))
     assert len(mutate_block("operand", count=30, seed=1).killed) < len(full.killed)
 
 
