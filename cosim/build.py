@@ -15,6 +15,7 @@ import platform
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -90,16 +91,18 @@ def run_group(
     ``watch`` is called every ``watch_seconds`` while the program runs.
     """
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-    process = subprocess.Popen(
-        list(command),
-        cwd=cwd,
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=None if stdout is None else subprocess.STDOUT,
-        start_new_session=True,
-    )
+    process = None
     try:
+        with _interrupt_held():  # one that came inside would leave a process that nobody knows
+            process = subprocess.Popen(
+                list(command),
+                cwd=cwd,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=None if stdout is None else subprocess.STDOUT,
+                start_new_session=True,
+            )
         while True:
             left = None if deadline is None else deadline - time.monotonic()
             try:
@@ -112,12 +115,36 @@ def run_group(
                     watch()
     except BaseException:
         for kind in (signal.SIGTERM, signal.SIGKILL):
+            if process is None:
+                break
             try:
                 os.killpg(process.pid, kind)
                 process.wait(timeout=2)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
         raise
+
+
+@contextmanager
+def _interrupt_held() -> Iterator[None]:
+    """Let Ctrl-C take effect only at the end; other threads are never interrupted."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = False
+
+    def note(*_: object) -> None:
+        nonlocal came
+        came = True
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 class VerilatorRunner(cocotb_runner.Verilator):

@@ -173,3 +173,23 @@ def _alive(group):
         if of_group == group and state != "Z":
             found.append(path)
     return found
+
+
+def test_interrupt_while_a_process_starts_leaves_none(tmp_path, monkeypatch):
+    """Ctrl-C inside Popen, after the child runs: the caller never saw the process."""
+    started = []
+    start = subprocess.Popen
+
+    def interrupted(*arguments, **options):
+        started.append(start(*arguments, **options))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(build.subprocess, "Popen", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            build.run_group(["sleep", "60"], cwd=tmp_path, env={"PATH": "/usr/bin:/bin"})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert started[0].wait(timeout=10) == -signal.SIGTERM
