@@ -8,14 +8,24 @@ from cosim.stimulus import Parameters, generator, make_case, side_values, stall_
 from golden.cycles import Case
 from golden.numbers import Int64
 from golden.scale_file import ScaleFileModel
-from golden.scale_tables import ScaleFileConfig, Table, TableSet, group_of, lookup, writes
+from golden.scale_tables import (
+    STEP_BITS,
+    ScaleFileConfig,
+    Table,
+    TableSet,
+    group_of,
+    lookup,
+    writes,
+)
 
 __all__ = ["cases", "config_of", "random_program", "random_set"]
 
+CASES = 10
 SETS = 6
 TILES_PER_SET = 3
 MANY = 6
 REPEATED = 0.7
+FAR = 0.25
 PATHS = ScaleFileModel.PATHS
 
 
@@ -50,15 +60,20 @@ def random_program(
 ) -> tuple[list[int], list[TableSet]]:
     """Return boundaries and sets that alternate between the banks.
 
-    Boundaries are three steps apart or fewer, so that most sets cross some of them. Most sets are
+    Most boundaries are three steps apart or fewer, so that most sets cross some of them; some are
+    far apart and the first is anywhere, so that every bit of a step number counts. Most sets are
     for the steps of the one that they replace, so that a tile which comes too early finds a bank
     that looks right but for its table set.
     """
     gaps = rng.integers(1, 4, size=config.groups - 1)
-    boundaries = np.cumsum(gaps).tolist()
+    gaps = np.where(rng.random(len(gaps)) < FAR, rng.integers(1, 128, size=len(gaps)), gaps)
+    top = (1 << STEP_BITS) - 1 - config.steps
+    low = int(rng.integers(0, top - gaps.sum() + 1))
+    boundaries = (low + np.cumsum(gaps)).tolist()
     sets: list[TableSet] = []
     for index in range(SETS):
-        start = int(rng.integers(0, max(boundaries, default=0) + 3))
+        near = int(rng.choice(boundaries)) if boundaries else low
+        start = min(top, max(0, near + int(rng.integers(-config.steps, 3))))
         steps = range(start, start + int(rng.integers(1, config.steps + 1)))
         if index >= 2 and rng.random() < REPEATED:
             steps = range(sets[-2].step_base, sets[-2].step_last + 1)
@@ -68,7 +83,7 @@ def random_program(
                 break
             steps = steps[:-1]
         groups = range(first, last + 1)
-        table_set = int(rng.integers(0, 4)) * 8 + index
+        table_set = int(rng.integers(0, 32)) * 8 + index
         sets.append(random_set(rng, config, index % 2, table_set, groups, steps))
     return boundaries, sets
 
@@ -174,5 +189,5 @@ def constant_fields(path: str, found: Mapping[str, Int64]) -> Int64:
 
 
 def cases(seed: int, parameters: Parameters) -> list[Case]:
-    """Return five stall classes over random sets, the second cut off by a reset."""
-    return [_case(index, seed, parameters) for index in range(6)]
+    """Return random sets under every stall class, twice; the second case is cut off by a reset."""
+    return [_case(index, seed, parameters) for index in range(CASES)]
