@@ -11,19 +11,21 @@ from itertools import pairwise
 from pathlib import Path
 
 from cosim.bench import run_cases
-from cosim.network_cases import Captures, group_steps, network_parameters
+from cosim.network_cases import (
+    Captures,
+    capture_steps,
+    group_steps,
+    network_parameters,
+    require_same_network,
+)
 from cosim.report import BenchResult
 from cosim.stimulus import Parameters
 from cosim.tb_datapath import config_of
 from cosim.tile_stream import TileStream
 from golden.calibration.artifact import Artifact, embedded_artifact
-from golden.calibration.trajectories import run_float
 from golden.cycles import Case
-from golden.errors import UserError
 from golden.integer.capture import LayerCapture
-from golden.integer.reference import ReferenceNetwork
 from golden.network.checkpoint import Checkpoint, embedded_checkpoint, load_checkpoint
-from golden.network.samplers import make_sampler
 from golden.tiling import edge_chunks
 
 Progress = Callable[[str, int, int], None]
@@ -89,11 +91,7 @@ def _range(steps: Sequence[int]) -> str:
 def _network(artifact: Path | None, checkpoint: Path | None) -> tuple[Artifact, Checkpoint]:
     made = embedded_artifact() if artifact is None else Artifact.load(artifact)
     network = embedded_checkpoint() if checkpoint is None else load_checkpoint(checkpoint)
-    if made.checkpoint_sha256 != network.sha256:
-        raise UserError(
-            "artifact was made from another checkpoint: it names "
-            f"{made.checkpoint_sha256[:12]}, the checkpoint is {network.sha256[:12]}"
-        )
+    require_same_network(made, network)
     return made, network
 
 
@@ -101,12 +99,8 @@ def _network(artifact: Path | None, checkpoint: Path | None) -> tuple[Artifact, 
 def _captures(
     artifact: Path | None, checkpoint: Path | None, seed: int, steps: tuple[int, ...]
 ) -> Captures:
-    """Capture every conv at ``steps`` of the float trajectory of ``seed``."""
-    made, network = _network(artifact, checkpoint)
-    sampler = make_sampler(made.sampler, network.scheduler, made.steps)
-    x = run_float(network.unet, sampler, seed, range(1)).x
-    unet = ReferenceNetwork(made)
-    return {step: {c.name: c for c in unet.capture(step, x[step, 0])} for step in steps}
+    """``capture_steps``, kept for the next layer of the same steps."""
+    return capture_steps(*_network(artifact, checkpoint), steps, seed)
 
 
 def whole_layer_case(

@@ -20,7 +20,8 @@ from golden.network.checkpoint import Checkpoint
 from golden.network.samplers import make_sampler
 
 __all__ = ["Captures", "capture_steps", "chosen_layers", "crossing_case", "group_steps",
-           "layer_case", "network_cases", "network_parameters"]  # fmt: skip
+           "layer_case", "network_cases",
+           "network_parameters", "require_same_network"]  # fmt: skip
 
 PIXELS = 64  # of a conv tile in the demo
 CROSSING_PIXELS = 16
@@ -45,6 +46,15 @@ def crossing_steps(artifact: Artifact) -> list[range]:
     ]
 
 
+def require_same_network(artifact: Artifact, checkpoint: Checkpoint) -> None:
+    """Raise ``UserError`` unless ``artifact`` was made from ``checkpoint``."""
+    if artifact.checkpoint_sha256 != checkpoint.sha256:
+        raise UserError(
+            "artifact was made from another checkpoint: it names "
+            f"{artifact.checkpoint_sha256[:12]}, the checkpoint is {checkpoint.sha256[:12]}"
+        )
+
+
 def capture_steps(
     artifact: Artifact,
     checkpoint: Checkpoint,
@@ -53,11 +63,7 @@ def capture_steps(
     progress: Progress | None = None,
 ) -> Captures:
     """Capture every conv at ``steps`` of the float trajectory that starts from ``seed``."""
-    if artifact.checkpoint_sha256 != checkpoint.sha256:
-        raise UserError(
-            "artifact was made from another checkpoint: it names "
-            f"{artifact.checkpoint_sha256[:12]}, the checkpoint is {checkpoint.sha256[:12]}"
-        )
+    require_same_network(artifact, checkpoint)
     sampler = make_sampler(artifact.sampler, checkpoint.scheduler, artifact.steps)
     x = run_float(checkpoint.unet, sampler, seed, range(1)).x
     unet = ReferenceNetwork(artifact)
