@@ -225,3 +225,44 @@ def test_verdict_is_json(program, tmp_path):
         subprocess.run([program.path, trace, path, "--case", "1"], check=True, capture_output=True)
         verdicts = json.loads(path.read_text())["verdicts"]
     assert [verdict["cycles"] for verdict in verdicts] == [CASES[1].trace.cycles]
+
+
+def _flipped(path, bit):
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("bit", range(18))
+def test_every_bit_of_a_payload_is_compared(program, bit):
+    """One bit of one expected beat is turned in the trace: that beat and that bit are reported."""
+    with trace_of(program, CASES[:1]) as trace:
+        size = net_bytes(program.layout.outputs[0].width)
+        _flipped(trace / "o.payload", 8 * size * 7 + bit)
+        [verdict] = run_trace(program, trace, NAMES[:1]).verdicts
+    assert verdict.mismatches
+    for difference in verdict.differences:  # a beat that waits is compared in every cycle
+        assert (difference.kind, difference.stream, difference.beat) == ("payload", "o", 7)
+        assert int(difference.expected, 2) ^ int(difference.got, 2) == 1 << bit
+
+
+@pytest.mark.parametrize(("bit", "kind", "stream"), [(0, "ready", "i"), (1, "valid", "o")])
+@pytest.mark.parametrize("cycle", [0, 1, 63, 64, 409])
+def test_every_handshake_is_compared_in_every_cycle(program, bit, kind, stream, cycle):
+    with trace_of(program, CASES[:1]) as trace:
+        size = program.layout.control_type.itemsize
+        _flipped(trace / "control", 8 * size * cycle + bit)
+        [verdict] = run_trace(program, trace, NAMES[:1]).verdicts
+    first = verdict.differences[0]
+    assert (first.kind, first.stream, first.cycle) == (kind, stream, cycle)
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_every_bit_of_a_plain_output_is_compared(program, bit):
+    with trace_of(program, CASES[:1]) as trace:
+        cycle = int(np.fromfile(trace / "count.cycle", dtype="<u4")[5])
+        _flipped(trace / "count.value", 8 * 5 + bit)
+        [verdict] = run_trace(program, trace, NAMES[:1]).verdicts
+    first = verdict.differences[0]
+    assert (first.kind, first.stream, first.cycle) == ("plain", "count", cycle)
+    assert int(first.expected, 2) ^ int(first.got, 2) == 1 << bit
