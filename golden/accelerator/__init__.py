@@ -1,0 +1,1 @@
+"""The accelerator: instructions, memory plan, compiler, executor and cycle budget."""
