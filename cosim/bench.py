@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from cosim.build import Model, VerilatorRunner, build_model, cache_folder, wave_format
+from cosim.build import Model, VerilatorRunner, build_model, wave_format
+from cosim.cache import cache_folder
 from cosim.checker import CaseVerdict, Difference
 from cosim.icarus import IcarusRunner, build_icarus
 from cosim.manifest import Manifest, load_manifest, same_parameters

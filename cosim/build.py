@@ -1,24 +1,13 @@
 """Verilog to a simulator program, once per content.
 
-``key = sha256(Verilog, ports, options, tool versions)`` names the program in the cache, so
-a changed file can never meet an old program. Two processes that want the same key wait on one lock;
-the finished folder appears by one rename. Verilator's own run-time library is compiled once per
-set of options, which leaves 2 s of the 13 s of a small build.
+``key = sha256(Verilog, ports, options, tool versions)`` names the program in the cache. Verilator's
+own run-time library is compiled once per set of options, which leaves 2 s of the 13 s of a small
+build.
 """
 
-import fcntl
-import hashlib
-import importlib.metadata
-import json
 import os
-import platform
 import shutil
-import signal
-import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,21 +15,18 @@ from typing import Any, TextIO
 from cocotb_tools import runner as cocotb_runner
 
 import cosim
+from cosim.cache import cache_folder, cache_key, cached
 from cosim.manifest import Manifest, content_hash, load_manifest
+from cosim.process_group import run_group
 from cosim.toolchain import require_build_tools, verilator_binary, verilator_environment
 from golden.errors import UserError
-from golden.files import ensure_writable_folder
 
 __all__ = [
     "Model",
     "VerilatorRunner",
     "build_failure",
     "build_model",
-    "cache_folder",
-    "cache_key",
-    "cached",
     "compile_jobs",
-    "run_group",
     "wave_format",
 ]
 
@@ -59,92 +45,12 @@ class Model:
     simulator: str = "verilator"
 
 
-def cache_folder() -> Path:
-    """Return ``build/`` of a checkout, else ``stepscale`` in the user's cache folder."""
-    root = Path(cosim.__file__).resolve().parent.parent
-    if (root / "pyproject.toml").is_file() and os.access(root, os.W_OK):
-        return root / "build"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stepscale"
-
-
 def wave_format() -> str:
     """Return "fst" where its headers (zlib, lz4) are installed, else "vcd"."""
     headers = ("zlib.h", "lz4.h")
     folders = (Path("/usr/include"), Path("/usr/local/include"))
     found = all(any((folder / header).is_file() for folder in folders) for header in headers)
     return "fst" if found else "vcd"
-
-
-def run_group(
-    command: Sequence[str],
-    *,
-    cwd: Path,
-    env: Mapping[str, str],
-    stdout: TextIO | None = None,
-    timeout_seconds: float | None = None,
-    watch: Callable[[], None] | None = None,
-    watch_seconds: float = 1.0,
-) -> int:
-    """Run a program in its own process group and return its status.
-
-    Whatever ends this function early, Ctrl-C and the timeout included, ends the whole group first.
-    ``watch`` is called every ``watch_seconds`` while the program runs.
-    """
-    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-    process = None
-    try:
-        with _interrupt_held():  # one that came inside would leave a process that nobody knows
-            process = subprocess.Popen(
-                list(command),
-                cwd=cwd,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=None if stdout is None else subprocess.STDOUT,
-                start_new_session=True,
-            )
-        while True:
-            left = None if deadline is None else deadline - time.monotonic()
-            try:
-                waits = [limit for limit in (left, watch and watch_seconds) if limit is not None]
-                return process.wait(timeout=min(waits, default=None))
-            except subprocess.TimeoutExpired:
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise
-                if watch is not None:
-                    watch()
-    except BaseException:
-        for kind in (signal.SIGTERM, signal.SIGKILL):
-            if process is None:
-                break
-            try:
-                os.killpg(process.pid, kind)
-                process.wait(timeout=2)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
-        raise
-
-
-@contextmanager
-def _interrupt_held() -> Iterator[None]:
-    """Let Ctrl-C take effect only at the end; other threads are never interrupted."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came = False
-
-    def note(*_: object) -> None:
-        nonlocal came
-        came = True
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        signal.raise_signal(signal.SIGINT)
 
 
 class VerilatorRunner(cocotb_runner.Verilator):
@@ -286,48 +192,7 @@ def _runtime(options: list[str]) -> list[Path]:
     return sorted(cached("runtime", cache_key({"options": options})[:20], make).glob("*.o"))
 
 
-def cache_key(inputs: Mapping[str, Any]) -> str:
-    """Return the name of what is built from ``inputs`` with the tools of this machine."""
-    tools = {
-        "verilator": importlib.metadata.version("verilator"),
-        "binary": verilator_binary().stat().st_size,
-        "cocotb": importlib.metadata.version("cocotb"),
-        "libraries": str(cocotb_runner.cocotb_tools.config.libs_dir),
-        "machine": platform.machine(),
-        "flags": [os.environ.get(name, "") for name in ("CXX", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")],
-    }
-    return hashlib.sha256(json.dumps([inputs, tools], sort_keys=True).encode()).hexdigest()
-
-
 def compile_jobs() -> int:
     """Return how many compilers may run at a time: this process's share of the cores."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     return max(1, len(os.sched_getaffinity(0)) // workers)
-
-
-def cached(kind: str, name: str, make: Any) -> Path:
-    """Return folder ``kind/name`` of the cache, filled by ``make(folder)`` if it is not there."""
-    parent = ensure_writable_folder(cache_folder() / kind)
-    final = parent / name
-    if final.is_dir():
-        return final
-    with _locked(parent / f".{name}.lock"):
-        if final.is_dir():
-            return final
-        unfinished = parent / f".{name}.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed process
-        unfinished.mkdir()
-        try:
-            make(unfinished)
-            unfinished.rename(final)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return final
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path``; the system frees it even if the process is killed."""
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

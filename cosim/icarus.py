@@ -13,7 +13,8 @@ from typing import Any
 
 from cocotb_tools import runner as cocotb_runner
 
-from cosim.build import Model, VerilatorRunner, build_failure, cache_key, cached
+from cosim.build import Model, VerilatorRunner, build_failure
+from cosim.cache import cache_key, cached
 from cosim.manifest import content_hash, load_manifest
 from golden.errors import UserError
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from cosim.build import cache_folder
+from cosim.cache import cache_folder
 from cosim.report import BenchResult
 from golden.errors import UserError
 from golden.files import atomic_write, ensure_writable_folder

@@ -5,20 +5,19 @@ import importlib
 import importlib.util
 import inspect
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import golden
-from cosim.bench import emit_verilog, run_cases
-from cosim.build import cache_folder
+from cosim.bench import emit_verilog
+from cosim.cache import cache_folder
+from cosim.jobs import Job
 from cosim.manifest import load_manifest
-from cosim.report import BenchResult
 from golden.cycles import Case
 from golden.errors import UserError
-from golden.evaluation.worker_pool import HERE, WorkerPool, finished
 
 if TYPE_CHECKING:
     from cosim.layer_suite import LayerTask
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LAYER_SUITES",
     "SUITES",
-    "Job",
     "block_jobs",
     "block_names",
     "block_parameters",
@@ -34,8 +32,6 @@ __all__ = [
     "demo_cases",
     "demo_jobs",
     "layer_jobs",
-    "only_cases",
-    "run_jobs",
 ]
 
 SUITES = ("blocks", "demo", "layers", "nightly")
@@ -44,32 +40,6 @@ SIDE_WIDTH = 5  # opaque bits must travel with their beat, so a bench gives some
 
 Progress = Callable[[str, int, int], None]
 Named = TypeVar("Named", Case, "LayerTask")
-
-
-@dataclass(frozen=True)
-class Job:
-    """Cases of one build. ``words`` of the command line make them again."""
-
-    block: str
-    parameters: Mapping[str, Any]
-    cases: Sequence[Case]
-    rtl: Path | None
-    words: Sequence[str]
-    seed: int
-    simulator: str = "verilator"
-
-    @property
-    def name(self) -> str:
-        """Block, and the case if there is one."""
-        return f"{self.block} {self.cases[0].name}" if len(self.cases) == 1 else self.block
-
-    def run(self, waves: bool, level: int, progress: Progress | None = None) -> BenchResult:
-        """Run the cases in this process."""
-        return run_cases(
-            self.block, self.parameters, self.cases, rtl=self.rtl, waves=waves, seed=self.seed,
-            level=level, simulator=self.simulator, repeat=self.words,
-            progress=progress and _named(progress, self.block),
-        )  # fmt: skip
 
 
 def _bench_of(block: str) -> Any:
@@ -286,64 +256,3 @@ def datapath_verilog(artifact: Path | None, rows: int, cols: int) -> Iterator[Pa
     made = embedded_artifact() if artifact is None else Artifact.load(artifact)
     with tempfile.TemporaryDirectory(prefix="stepscale-") as temporary:
         yield emit_verilog("datapath", network_parameters(made, rows, cols), Path(temporary))
-
-
-def only_cases(jobs: Any, names: Collection[tuple[str, str]]) -> list[Any]:
-    """Return ``jobs`` with those cases alone whose (block, name) is in ``names``."""
-    chosen = []
-    for job in jobs:
-        if not isinstance(job, Job):
-            chosen += [job] if ("datapath", job.name) in names else []
-            continue
-        cases = [case for case in job.cases if (case.block, case.name) in names]
-        chosen += [replace(job, cases=cases)] if cases else []
-    if not chosen:
-        raise UserError("--failed: none of the cases that failed is made with these options")
-    return chosen
-
-
-def run_jobs(
-    jobs: "Sequence[Job] | Sequence[LayerTask]",
-    *,
-    waves: bool,
-    level: int,
-    using: WorkerPool = HERE,
-    progress: Progress | None = None,
-) -> list[BenchResult]:
-    """Run jobs one after the other here, or as independent tasks of a pool; in the order given."""
-    if using.client is None:
-        return [job.run(waves, level, progress) for job in jobs]
-    parts = [part for job in jobs for part in _parts(job)]
-    found: dict[int, BenchResult] = {}
-    names = [part.name for part in parts]
-    for index, result in finished(using, _run, [(part, waves, level) for part in parts], names):
-        found[index] = result
-        if progress is not None:
-            progress("compare", len(found), len(parts))
-    return [found[index] for index in sorted(found)]
-
-
-class Task(Protocol):
-    """What a worker runs."""
-
-    @property
-    def name(self) -> str:
-        """What an error calls it."""
-
-    def run(self, waves: bool, level: int, progress: Progress | None = None) -> BenchResult:
-        """Compare everything, in this process."""
-
-
-def _parts(job: "Job | LayerTask") -> Sequence[Task]:
-    """Return a job's cases apart where they are few and long."""
-    if not isinstance(job, Job) or job.block != "datapath":
-        return [job]
-    return [replace(job, cases=[case]) for case in job.cases]
-
-
-def _run(task: Task, waves: bool, level: int) -> BenchResult:
-    return task.run(waves, level)
-
-
-def _named(progress: Progress, name: str) -> Progress:
-    return lambda what, done, total: progress(f"{what} {name}", done, total)

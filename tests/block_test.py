@@ -1,7 +1,8 @@
 """What the tests of all blocks share: level 1 on Amaranth's simulator, level 2 under Verilator."""
 
 from cosim.bench import run_cases
-from cosim.suites import block_jobs, run_jobs
+from cosim.jobs import run_jobs
+from cosim.suites import block_jobs
 from hdl.blocks import BLOCKS
 from tests.amaranth_bench import run_case
 

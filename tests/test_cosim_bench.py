@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cosim import bench, build
+from cosim import bench, build, cache, process_group
 from cosim.bench import run_cases, run_model
+from cosim.trace_checker.build import build_program
 from golden.errors import UserError
 from tests import toy
 
@@ -73,31 +74,33 @@ def test_waves_are_kept():
     assert Path(result.waves).stat().st_size > 1000
 
 
-def _build(cache, folder, queue):
-    build.cache_folder = lambda: cache
-    model = build.build_model(folder)
-    queue.put(str(model.folder))
+def _build(kept, level, folder, queue):
+    cache.cache_folder = lambda: kept
+    built = build.build_model(folder).folder if level == 2 else build_program(folder).path.parent
+    queue.put(str(built))
 
 
-def test_two_processes_build_one_program(tmp_path):
+@pytest.mark.parametrize("level", [2, 3])
+def test_two_processes_build_one_program(tmp_path, level):
     rtl = toy.copy(tmp_path / "rtl")
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    cache = tmp_path / "cache"
-    workers = [context.Process(target=_build, args=(cache, rtl, queue)) for _ in range(2)]
+    kept = tmp_path / "cache"
+    workers = [context.Process(target=_build, args=(kept, level, rtl, queue)) for _ in range(2)]
     for worker in workers:
         worker.start()
     folders = {queue.get(timeout=120) for _ in workers}
     for worker in workers:
         worker.join()
     assert len(folders) == 1
-    models = [path for path in (cache / "models").iterdir() if path.suffix != ".lock"]
+    models = [path for path in (kept / "models").iterdir() if path.suffix != ".lock"]
     assert [str(path) for path in models] == list(folders)  # nothing unfinished lies about
     assert [worker.exitcode for worker in workers] == [0, 0]
 
 
 def test_verilog_that_does_not_build_is_a_user_error(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path / "cache")
     rtl = toy.copy(tmp_path / "rtl", "assign count = taken;", "assign count = nothing;")
     with pytest.raises(UserError) as caught:
         build.build_model(rtl)
@@ -142,7 +145,7 @@ def test_interrupt_leaves_no_process_and_no_file(tmp_path):
     marker = tmp_path / "child"
     code = (
         "import sys, pathlib, signal\n"
-        "from cosim.build import run_group\n"
+        "from cosim.process_group import run_group\n"
         # a shell starts background jobs with the interrupt ignored, and children inherit that
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "command = ['sh', '-c', f'echo $$ > {sys.argv[1]}; sleep 60 & sleep 60']\n"
@@ -185,11 +188,11 @@ def test_interrupt_while_a_process_starts_leaves_none(tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         return started[0]
 
-    monkeypatch.setattr(build.subprocess, "Popen", interrupted)
+    monkeypatch.setattr(process_group.subprocess, "Popen", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            build.run_group(["sleep", "60"], cwd=tmp_path, env={"PATH": "/usr/bin:/bin"})
+            process_group.run_group(["sleep", "60"], cwd=tmp_path, env={"PATH": "/usr/bin:/bin"})
     finally:
         signal.signal(signal.SIGINT, before)
     assert started[0].wait(timeout=10) == -signal.SIGTERM

@@ -8,6 +8,7 @@ import pytest
 
 from cosim import cli, suites
 from cosim.commands import cosim as command
+from cosim.jobs import Job
 from golden.errors import UserError
 from tests import toy
 
@@ -97,7 +98,7 @@ def test_a_command_that_does_not_load_says_so(capsys):
 
 def _jobs_of(rtl):
     cases = toy.cases(seed=5)[:2]
-    return lambda **_: [suites.Job("toy", toy.PARAMETERS, cases, rtl, ["--block", "toy"], 5)]
+    return lambda **_: [Job("toy", toy.PARAMETERS, cases, rtl, ["--block", "toy"], 5)]
 
 
 @pytest.mark.cosim

@@ -7,11 +7,12 @@ import signal
 import numpy as np
 import pytest
 
-from cosim import layer_suite, suites
+from cosim import layer_suite
 from cosim.bench import emit_verilog
+from cosim.jobs import only_cases, run_jobs
 from cosim.layer_suite import layer_tasks, whole_layer_case
 from cosim.network_cases import network_parameters
-from cosim.suites import layer_jobs, run_jobs
+from cosim.suites import layer_jobs
 from golden.calibration.topology import LayerSpec
 from golden.errors import UserError
 from golden.evaluation.worker_pool import pool
@@ -163,6 +164,6 @@ def test_only_what_failed(files, rtl):
     jobs = layer_jobs(
         "layers", rows=SIZE, cols=SIZE, seed=1, rtl=rtl, given_rtl=False, **files
     )  # fmt: skip
-    assert [job.name for job in suites.only_cases(jobs, {("datapath", "conv_out")})] == ["conv_out"]
+    assert [job.name for job in only_cases(jobs, {("datapath", "conv_out")})] == ["conv_out"]
     with pytest.raises(UserError, match="none of the cases that failed"):
-        suites.only_cases(jobs, {("datapath", "nothing")})
+        only_cases(jobs, {("datapath", "nothing")})

@@ -71,6 +71,7 @@ def cosim(
 
     from cosim import suites
     from cosim.commands._progress import shown
+    from cosim.jobs import only_cases, run_jobs
     from cosim.last_run import last_failed, remember
     from cosim.report import describe, report_json, report_table
     from golden.evaluation.worker_pool import pool
@@ -118,9 +119,9 @@ def cosim(
             folder = rtl or stack.enter_context(suites.datapath_verilog(artifact, rows, cols))
             jobs = suites.layer_jobs(suite, **on_network, rtl=folder, given_rtl=rtl is not None)
         if only is not None:
-            jobs = suites.only_cases(jobs, only)
+            jobs = only_cases(jobs, only)
         using = stack.enter_context(pool(workers, scheduler))
-        results = suites.run_jobs(jobs, waves=waves, level=level, using=using, progress=progress)
+        results = run_jobs(jobs, waves=waves, level=level, using=using, progress=progress)
         remember(suite, results)
     by = "block" if suite == "blocks" else "layer"
     report = report_json(results, suite=suite, seed=seed, by=by)

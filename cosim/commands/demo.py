@@ -34,6 +34,7 @@ def demo(
     from cosim import suites
     from cosim.bench import emit_verilog
     from cosim.commands._progress import shown
+    from cosim.jobs import run_jobs
     from cosim.pictures import write_samples
     from cosim.report import describe, report_json, report_table
     from golden.calibration.calibrate import Options, calibrate
@@ -93,7 +94,7 @@ def demo(
         progress("generate the Verilog", 0, 1)
         emit_verilog(jobs[0].block, jobs[0].parameters, rtl)
         done("Verilog", f"{rows} x {cols} {jobs[0].block} in {rtl}")
-        results = suites.run_jobs(jobs, waves=False, level=2, progress=progress)
+        results = run_jobs(jobs, waves=False, level=2, progress=progress)
         speed = sum(result.cycles_per_second for result in results) / len(results)
         done("co-simulation", f"build and run, {speed:,.0f} cycles/s")
         picture = None

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosim.build import cache_folder, run_group
+from cosim.cache import cache_folder
 from cosim.formal.harness import STARTED, Harness
+from cosim.process_group import run_group
 from cosim.yosys import run_yosys
 from golden.errors import UserError
 from golden.files import ensure_writable_folder

@@ -3,14 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosim.build import (
-    build_failure,
-    cache_key,
-    cached,
-    compile_jobs,
-    run_group,
-)
+from cosim.build import build_failure, compile_jobs
+from cosim.cache import cache_key, cached
 from cosim.manifest import Manifest, Port, content_hash, load_manifest
+from cosim.process_group import run_group
 from cosim.toolchain import require_build_tools, verilator_binary, verilator_environment
 from cosim.trace_checker.layout import Layout, net_bytes
 

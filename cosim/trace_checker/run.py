@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosim.build import cache_folder, run_group, wave_format
+from cosim.build import wave_format
+from cosim.cache import cache_folder
 from cosim.checker import CaseVerdict, Difference
+from cosim.process_group import run_group
 from cosim.trace_checker.build import Program, build_program
 from cosim.trace_checker.trace import TraceWriter
 from golden.cycles import Case
