@@ -35,9 +35,6 @@ def bench(
         int | None, typer.Option(help="turns of each; 5 for cosim, 15 for golden if left out")
     ] = None,
     batch_top: Annotated[int | None, typer.Option(help="golden: largest batch to try")] = None,
-    compiled: Annotated[
-        bool, typer.Option("--compiled", help="golden: fuse operations first (takes minutes)")
-    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
 ) -> None:
     """Time the parts and print a table of each."""
@@ -65,7 +62,7 @@ def bench(
         report["cosim"] = _cosim(console, size, cycles, repeats, seed)
     if only in (None, "golden"):
         report["golden"] = _golden(
-            console, checkpoint, artifact, device, threads, repeats, batch_top, compiled
+            console, checkpoint, artifact, device, threads, repeats, batch_top
         )
     if json_file is not None:
         with atomic_write(json_file) as temporary:
@@ -117,7 +114,6 @@ def _golden(
     threads: int | None,
     repeats: int | None,
     batch_top: int | None,
-    compiled: bool,
 ) -> dict[str, Any]:
     """Images per second in integers, in float32, and of the machine's matrix product."""
     import torch
@@ -140,7 +136,6 @@ def _golden(
                 tables,
                 target,
                 repeats=repeats or GOLDEN_REPEATS,
-                compiled=compiled,
                 batch_top=batch_top,
                 progress=progress,
             )

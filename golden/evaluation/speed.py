@@ -139,7 +139,6 @@ def golden_speed(
     device: torch.device | str,
     *,
     repeats: int = 15,
-    compiled: bool = False,
     batch_top: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -156,7 +155,7 @@ def golden_speed(
     target = torch.device(device)
     timer, top = _Timer(target), batch_top or BATCH_TOP[target.type]
     sampler = make_sampler(artifact.sampler, checkpoint.scheduler, artifact.steps)
-    network = IntegerNetwork(artifact, target, compiled=compiled)
+    network = IntegerNetwork(artifact, target)
     steps = {"integer": _integer_step(network)} | {
         name: _float_step(checkpoint, sampler, target, layout) for name, layout in LAYOUTS.items()
     }
@@ -200,5 +199,5 @@ def golden_speed(
         "sampler": artifact.sampler,
         "steps": artifact.steps,
         "repeats": repeats,
-        "compiled": compiled,
+        "kernels": network.kernels,
     }

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from golden.calibration.artifact import Artifact
 from golden.calibration.topology import LayerSpec
+from golden.errors import UserError
 from golden.exact_matmul import conv2d, conv2d_requantized, full_precision
-from golden.integer import operations
+from golden.integer import fused, operations
 from golden.integer.layers import Layer, prepare, prepare_norm, tensor
 from golden.integer.slices import over_images
 from golden.network.samplers import START, noise_q12
@@ -47,16 +48,20 @@ class IntegerNetwork:
         artifact: Artifact,
         device: torch.device | str = "cpu",
         *,
-        compiled: bool = False,
+        kernels: bool | None = None,
         like: "IntegerNetwork | None" = None,
     ) -> None:
-        """``compiled``: fuse the elementwise operations with ``torch.compile``: the same integers,
-        faster after a minute of compiling. ``like``: a network on the same device whose layers are
-        shared where tables are.
+        """``kernels``: run those of ``golden.integer.kernels``; where they can, if None. ``like``:
+        a network on the same device whose layers are shared where tables are.
         """
         self.artifact = artifact
         self.device = torch.device(device)
-        self.operations = operations.compiled() if compiled else operations.eager()
+        able = fused.available(self.device)
+        if kernels and not able:
+            raise UserError(f"kernels: not to be had on {self.device}; they need CUDA and triton")
+        self._fused: dict[str, fused.FusedLayer] | None = None
+        if able and kernels is not False:
+            self._fused = {}
         self._seeds, self._exponentials = operations.tables(self.device)
         shared = {} if like is None else like._shared_with(artifact)
         self._layers = {
@@ -83,6 +88,17 @@ class IntegerNetwork:
             tuple(int(v) for v in row) for row in artifact.tensors["sampler.coefficients"]
         ]
 
+    @property
+    def kernels(self) -> bool:
+        """Whether the kernels of ``golden.integer.kernels`` run."""
+        return self._fused is not None
+
+    def _fused_layer(self, name: str) -> fused.FusedLayer:
+        assert self._fused is not None
+        if name not in self._fused:
+            self._fused[name] = fused.fuse(self.artifact, self._layers[name], self.device)
+        return self._fused[name]
+
     def _shared_with(self, artifact: Artifact) -> "dict[str, Layer]":
         """Layers whose tables are the very arrays of ``artifact``, and as wide."""
         mine, theirs = self.artifact.tensors, artifact.tensors
@@ -104,6 +120,8 @@ class IntegerNetwork:
         if x_t.ndim != 4 or tuple(x_t.shape[1:]) != shape or x_t.dtype != torch.int16:
             wanted = f"(N, {', '.join(map(str, shape))}) int16"
             raise ValueError(f"x_t must be {wanted}, got {tuple(x_t.shape)} {x_t.dtype}")
+        if self._fused is not None and observer is None:
+            return _FusedPass(self, steps, observer).network(x_t)
         run = _Pass(self, steps, observer)
         if observer is not None or self.device.type != "cpu":
             return run.network(x_t)
@@ -175,14 +193,17 @@ class _Pass:
             flat = torch.index_select(layer.operands[self.group], 0, source.reshape(-1))
             return flat.view(source.shape)
         top = 2048 if layer.kind == "wide_stream" else 128
-        return self.net.operations.edge(source, *layer.edge[self.group], top)
+        return operations.edge(source, *layer.edge[self.group], top)
 
-    def conv(self, name: str, source: Tensor) -> Tensor:
-        """Run one layer; ``source``: u index, stream, x_t or attention output."""
+    def conv(self, name: str, source: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Run one layer; ``source``: u index, stream, x_t or attention output.
+
+        ``residual``: int16, added with saturation.
+        """
         layer, g = self.net._layers[name], self.group
         operand = self.operand(layer, source)
         if layer.spec.upsample:
-            operand = self.net.operations.upsample(operand)
+            operand = operations.upsample(operand)
         if self.observer is not None:
             self.observer.operand(layer.spec, operand)
         bias = layer.bias[self.steps]
@@ -190,23 +211,29 @@ class _Pass:
             acc = conv2d(operand, layer.weight)
             given = self.observer.bias(layer.spec, acc, self.steps)
             bias = bias if given is None else given.to(bias)
-        return conv2d_requantized(
+        result = conv2d_requantized(
             operand, layer.weight, layer.scale[g], bias, layer.spec.out_width, layer.merged
         )
+        return result if residual is None else operations.residual_sum(residual, result)
 
     def norm(self, name: str, x: Tensor) -> Tensor:
         """GroupNorm of the stream: index u + 2048."""
         gamma, beta, E, floats = self.net._norms[name]
         groups = self.artifact.config.norm_num_groups
-        return self.net.operations.group_norm(x, gamma, beta, groups, E, self.net._seeds, floats)
+        return operations.group_norm(x, gamma, beta, groups, E, self.net._seeds, floats)
+
+    def normed_conv(
+        self, norm: str, name: str, x: Tensor, residual: Tensor | None = None
+    ) -> Tensor:
+        """A norm of the stream and the one conv that reads it."""
+        return self.conv(name, self.norm(norm, x), residual)
 
     def residual(self, path: str, x: Tensor) -> Tensor:
         """Residual block on the stream."""
-        hidden = self.conv(f"{path}.conv1", self.norm(f"{path}.norm1", x))
-        hidden = self.conv(f"{path}.conv2", self.norm(f"{path}.norm2", hidden))
         shortcut = f"{path}.conv_shortcut"
         around = self.conv(shortcut, x) if shortcut in self.artifact.layers else x
-        return self.net.operations.residual_sum(around, hidden)
+        hidden = self.normed_conv(f"{path}.norm1", f"{path}.conv1", x)
+        return self.normed_conv(f"{path}.norm2", f"{path}.conv2", hidden, around)
 
     def attention(self, path: str, x: Tensor) -> Tensor:
         """Self-attention over the pixels, added to the stream."""
@@ -221,9 +248,9 @@ class _Pass:
             for part in "qkv"
         )
         logit, value = self.net._attentions[path][self.group]
-        out = self.net.operations.attention(q, k, v, logit, value, self.net._exponentials)
+        out = operations.attention(q, k, v, logit, value, self.net._exponentials)
         out = out.transpose(1, 2).reshape(n, height, width, channels)
-        return self.net.operations.residual_sum(x, self.conv(f"{path}.to_out.0", out))
+        return self.conv(f"{path}.to_out.0", out, x)
 
     def network(self, x_t: Tensor) -> Tensor:
         """x_t (N, C, H, W) int16 -> eps (N, C, H, W) int16."""
@@ -250,5 +277,35 @@ class _Pass:
                     x = self.attention(f"up_blocks.{i}.attentions.{j}", x)
             if i < last:
                 x = self.conv(f"up_blocks.{i}.upsamplers.0.conv", x)
-        eps = self.conv("conv_out", self.norm("conv_norm_out", x))
+        eps = self.normed_conv("conv_norm_out", "conv_out", x)
         return eps.permute(0, 3, 1, 2).contiguous()
+
+
+class _FusedPass(_Pass):
+    """The same evaluation in few CUDA kernels."""
+
+    def conv(self, name: str, source: Tensor, residual: Tensor | None = None) -> Tensor:
+        return self._conv(name, source, residual, False)
+
+    def _conv(self, name: str, source: Tensor, residual: Tensor | None, ready: bool) -> Tensor:
+        layer = self.net._fused_layer(name)
+        return fused.conv(source, layer, self.group, self.steps, residual, ready=ready)
+
+    def norm(self, name: str, x: Tensor, table: Tensor | None = None) -> Tensor:
+        gamma, beta, E, _ = self.net._norms[name]
+        groups = self.artifact.config.norm_num_groups
+        return fused.group_norm(x, gamma, beta, groups, E, self.net._seeds, table)
+
+    def normed_conv(
+        self, norm: str, name: str, x: Tensor, residual: Tensor | None = None
+    ) -> Tensor:
+        table = self.net._layers[name].operands[self.group]
+        return self._conv(name, self.norm(norm, x, table), residual, True)
+
+    def attention(self, path: str, x: Tensor) -> Tensor:
+        heads = self.artifact.config.heads(x.shape[3])
+        u = self.norm(f"{path}.group_norm", x)
+        q, k, v = (self.conv(f"{path}.to_{part}", u) for part in "qkv")
+        logit, value = self.net._attentions[path][self.group]
+        out = fused.attention(q, k, v, heads, logit, value, self.net._exponentials)
+        return self.conv(f"{path}.to_out.0", out, x)

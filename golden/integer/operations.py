@@ -6,10 +6,6 @@ stream is int16, u an index 0..4095.
 ``rsh(a, n) = (a + 2**(n-1)) >> n``.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,10 +21,8 @@ from golden.sampler import COEFFICIENT_FRACTION
 from golden.softmax import DISTANCE_MAX
 
 __all__ = [
-    "Operations",
-    "compiled",
+    "attention",
     "divide",
-    "eager",
     "edge",
     "group_norm",
     "half",
@@ -55,7 +49,7 @@ def edge(x: Tensor, multiplier: Tensor, shift: Tensor, k: Tensor | None, top: in
     """Operands int16 of a stream or image edge: ``sat(rsh(x*M, n)) << k``.
 
     ``x`` int16, ``multiplier`` below 2**16, ``shift`` in 0..47: ``|x*M| + 2**46 < 2**53``.
-    Saturates to ``-top .. top - 1``, 128 or 2048. (Not a width: a compiled one has no ``<<``.)
+    Saturates to ``-top .. top - 1``, 128 or 2048.
     """
     value = exact_float.rounded_shift(x, multiplier, shift, -top, top - 1, torch.int16)
     return value if k is None else (value << k).to(torch.int16)
@@ -169,41 +163,18 @@ def sampler_step(
     return (total >> COEFFICIENT_FRACTION).clamp_(-32768, 32767).to(torch.int16)
 
 
-@dataclass(frozen=True)
-class Operations:
-    """The functions that a network calls between its matrix products."""
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, logit: Tensor, value: Tensor, table: Tensor
+) -> Tensor:
+    """Softmax(q k^T) v, int8 (N, heads, L, d) each.
 
-    edge: Callable[..., Tensor]
-    group_norm: Callable[..., Tensor]
-    residual_sum: Callable[..., Tensor]
-    upsample: Callable[[Tensor], Tensor]
-    numerators: Callable[..., Tensor]
-    divide: Callable[..., Tensor]
-
-    def attention(
-        self, q: Tensor, k: Tensor, v: Tensor, logit: Tensor, value: Tensor, table: Tensor
-    ) -> Tensor:
-        """Softmax(q k^T) v, int8 (N, heads, L, d) each.
-
-        ``logit``, ``value`` (2,) int64: multiplier and shift; ``table``: as for ``numerators``.
-        """
-        length, depth = q.shape[2:]
-        scores = exact_matmul.matmul(q, k.transpose(2, 3), depth << 14)
-        e = self.numerators(scores, logit, table)
-        total = exact_matmul.matmul(e, v, length * 127 * 128)
-        return self.divide(total, e.sum(dim=3, keepdim=True), value)
-
-
-def eager() -> Operations:
-    """The functions of this module as they are."""
-    return Operations(edge, group_norm, residual_sum, upsample, numerators, divide)
-
-
-@cache
-def compiled() -> Operations:
-    """The functions of this module, each fused into few kernels by ``torch.compile``."""
-    names = ("edge", "group_norm", "residual_sum", "upsample", "numerators", "divide")
-    return Operations(*(torch.compile(globals()[name], dynamic=True) for name in names))
+    ``logit``, ``value`` (2,) int64: multiplier and shift; ``table``: as for ``numerators``.
+    """
+    length, depth = q.shape[2:]
+    scores = exact_matmul.matmul(q, k.transpose(2, 3), depth << 14)
+    e = numerators(scores, logit, table)
+    total = exact_matmul.matmul(e, v, length * 127 * 128)
+    return divide(total, e.sum(dim=3, keepdim=True), value)
 
 
 def tables(device: torch.device) -> tuple[Tensor, Tensor]:
