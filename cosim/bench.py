@@ -23,8 +23,10 @@ from cosim.cache import cache_folder
 from cosim.checker import CaseVerdict, Difference
 from cosim.icarus import IcarusRunner, build_icarus
 from cosim.manifest import Manifest, load_manifest, same_parameters
-from cosim.report import BenchResult, CaseResult, locate, repeat_command
+from cosim.mismatch import locate
+from cosim.report import BenchResult, CaseResult, repeat_command
 from cosim.script import compile_case
+from cosim.timing import timing_of
 from cosim.trace_checker.run import replay
 from golden.cycles import Case
 from golden.errors import UserError
@@ -182,22 +184,26 @@ def _result(
 ) -> BenchResult:
     """Put numbers, lanes and places to what a run found."""
     ports = {port.name: port for port in manifest.ports}
-    results = [
-        CaseResult(
-            case.name,
-            case.block,
-            case.seed,
-            seen.cycles,
-            case.trace.cycles,
-            seen.beats,
-            seen.mismatches,
-            [locate(difference, ports, case) for difference in seen.differences],
-            [] if case.groups is None else np.unique(case.groups).tolist(),
-            case.labels,
-            repeat_command(words, case.name),
+    results = []
+    for case, seen in zip(cases, verdicts, strict=True):
+        found = [locate(difference, ports, case) for difference in seen.differences]
+        results.append(
+            CaseResult(
+                case.name,
+                case.block,
+                case.seed,
+                seen.cycles,
+                case.trace.cycles,
+                seen.beats,
+                seen.mismatches,
+                found,
+                [] if case.groups is None else np.unique(case.groups).tolist(),
+                case.labels,
+                repeat_command(words, case.name),
+                timing_of(seen, found[0], ports, case) if found else None,
+                seen.seconds,
+            )
         )
-        for case, seen in zip(cases, verdicts, strict=True)
-    ]
     parameters = manifest.parameters
     return BenchResult(manifest.block, parameters, results, seconds, seconds, waves)
 

@@ -28,13 +28,17 @@ class Difference:
 
 @dataclass
 class CaseVerdict:
-    """What was compared in a case; ``differences`` keeps the first of ``mismatches``."""
+    """What was compared in a case; ``differences`` keeps the first of ``mismatches``.
+
+    ``seconds``: of the simulation loop.
+    """
 
     name: str
     cycles: int = 0
     beats: int = 0
     mismatches: int = 0
     differences: list[Difference] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 class Checker:

@@ -47,7 +47,10 @@ async def replay(dut: Any) -> None:
     async def run() -> None:
         bench.idle()
         for script in scripts:
-            verdicts.append(asdict(await bench.run(script)))
+            started = time.perf_counter()
+            verdict = await bench.run(script)
+            verdict.seconds = time.perf_counter() - started
+            verdicts.append(asdict(verdict))
             bench.progress(folder / "progress", len(verdicts))
 
     await with_timeout(run(), (cycles + 16) * PERIOD_NS, "ns")

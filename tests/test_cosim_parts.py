@@ -8,7 +8,9 @@ import pytest
 
 from cosim.checker import Checker, Difference
 from cosim.manifest import load_manifest, same_parameters
-from cosim.report import BenchResult, CaseResult, describe, locate, report_json, report_table
+from cosim.mismatch import locate
+from cosim.report import BenchResult, CaseResult, describe, report_json
+from cosim.report_table import report_table
 from cosim.script import compile_case, pack_bits, unpack_bits
 from cosim.sink import Sink, changes_of
 from cosim.source import Source

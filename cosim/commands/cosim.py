@@ -1,14 +1,18 @@
 """``stepscale cosim``: run a suite on Verilog and compare every cycle with the golden model."""
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from golden.errors import UserError
+
+if TYPE_CHECKING:
+    from cosim.report import BenchResult
 
 __all__ = ["cosim"]
 
@@ -65,35 +69,26 @@ def cosim(
         Path | None, typer.Option(help="network of suite demo; the embedded one if left out")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the report here")] = None,
+    junit: Annotated[Path | None, typer.Option(help="write a JUnit XML report here")] = None,
+    html: Annotated[Path | None, typer.Option(help="write a page for a browser here")] = None,
 ) -> None:
     """Run a suite; exit 0 only if something was compared and all of it agreed."""
-    from rich.console import Console
-
     from cosim import suites
     from cosim.commands._progress import shown
     from cosim.jobs import only_cases, run_jobs
     from cosim.last_run import last_failed, remember
-    from cosim.report import describe, report_json, report_table
+    from cosim.report import report_json
     from golden.evaluation.worker_pool import pool
-    from golden.files import atomic_write, ensure_writable_folder
+    from golden.files import ensure_writable_folder
 
-    if suite not in suites.SUITES:
-        raise UserError(f"--suite must be one of {', '.join(suites.SUITES)}, got {suite!r}")
     usual = 4 if suite == "blocks" else 16
     rows, cols = (usual if size is None else size for size in (rows, cols))
-    for name, size in (("rows", rows), ("cols", cols)):
-        if not 1 <= size <= 64:
-            raise UserError(f"--{name} must be in 1..64, got {size}")
-    if seed < 0:
-        raise UserError(f"--seed must be 0 or more, got {seed}")
-    if json_file is not None:
-        ensure_writable_folder(json_file.parent)
+    _check(suite, rows, cols, seed, simulator, blocks_only=block is not None or bool(parameter))
+    for path in (json_file, junit, html):
+        if path is not None:
+            ensure_writable_folder(path.parent)
     if level is None:
         level = 3 if suite in suites.LAYER_SUITES else 2
-    if suite != "blocks" and (block is not None or parameter):
-        raise UserError("--block and --parameter belong to --suite blocks")
-    if suite != "blocks" and simulator != "verilator":
-        raise UserError("--simulator belongs to --suite blocks")
     only = last_failed(suite) if failed else None
     on_network: dict[str, Any] = {
         "artifact": artifact, "checkpoint": checkpoint, "rows": rows, "cols": cols, "seed": seed,
@@ -124,22 +119,70 @@ def cosim(
         results = run_jobs(jobs, waves=waves, level=level, using=using, progress=progress)
         remember(suite, results)
     by = "block" if suite == "blocks" else "layer"
-    report = report_json(results, suite=suite, seed=seed, by=by)
+    report = report_json(results, suite=suite, seed=seed, by=by, simulator=simulator)
+    _write(report, results, json_file, junit, html)
+    _show(report, results, by)
+    if not report["passed"]:
+        raise typer.Exit(1)
+
+
+def _check(
+    suite: str, rows: int, cols: int, seed: int, simulator: str, *, blocks_only: bool
+) -> None:
+    from cosim.suites import SUITES
+
+    if suite not in SUITES:
+        raise UserError(f"--suite must be one of {', '.join(SUITES)}, got {suite!r}")
+    for name, size in (("rows", rows), ("cols", cols)):
+        if not 1 <= size <= 64:
+            raise UserError(f"--{name} must be in 1..64, got {size}")
+    if seed < 0:
+        raise UserError(f"--seed must be 0 or more, got {seed}")
+    if suite != "blocks" and blocks_only:
+        raise UserError("--block and --parameter belong to --suite blocks")
+    if suite != "blocks" and simulator != "verilator":
+        raise UserError("--simulator belongs to --suite blocks")
+
+
+def _write(
+    report: dict[str, Any],
+    results: "Sequence[BenchResult]",
+    json_file: Path | None,
+    junit: Path | None,
+    html: Path | None,
+) -> None:
+    from golden.files import atomic_write
+
     if json_file is not None:
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n")
+    if junit is not None:
+        from cosim.junit import write_junit
+
+        known = {name: report[name] for name in ("suite", "seed", "simulator")}
+        write_junit(results, junit, **known)
+    if html is not None:
+        from cosim.html.page import write_page
+
+        write_page([report], html)
+
+
+def _show(report: dict[str, Any], results: "Sequence[BenchResult]", by: str) -> None:
+    from rich.console import Console
+
+    from cosim.report import describe
+    from cosim.report_table import report_table
+
     console = Console()
-    console.print(report_table(results, suite=suite, seed=seed, by=by))
+    console.print(report_table(results, suite=report["suite"], seed=report["seed"], by=by))
     for result in results:
         if result.waves is not None:
             console.print(f"waves: {result.waves}", soft_wrap=True)
         for entry in result.cases:
             if entry.mismatches:
                 console.print(describe(entry), soft_wrap=True, markup=False, highlight=False)
-    if not report["passed"]:
-        if not report["mismatches"]:
-            console.print("nothing was compared", style="red")
-        raise typer.Exit(1)
+    if not report["passed"] and not report["mismatches"]:
+        console.print("nothing was compared", style="red")
 
 
 def _parse(words: list[str]) -> dict[str, Any]:

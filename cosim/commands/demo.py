@@ -36,7 +36,8 @@ def demo(
     from cosim.commands._progress import shown
     from cosim.jobs import run_jobs
     from cosim.pictures import write_samples
-    from cosim.report import describe, report_json, report_table
+    from cosim.report import describe, report_json
+    from cosim.report_table import report_table
     from golden.calibration.calibrate import Options, calibrate
     from golden.files import atomic_write, ensure_writable_folder
     from golden.network.checkpoint import embedded_checkpoint, load_checkpoint

@@ -110,6 +110,7 @@ def run_trace(
             seen["beats"],
             seen["mismatches"],
             [Difference(**difference) for difference in seen["differences"]],
+            seen["seconds"],
         )
         for name, seen in zip(names, found, strict=True)
     ]

@@ -1,0 +1,1 @@
+"""One HTML page of what regression, coverage, mutation, proofs and timing found."""
