@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,6 +141,20 @@ def test_draws_depend_on_the_step_alone():
                 trainer.record()
     assert all(torch.equal(a, b) for a, b in zip(seen[:4], seen[4:], strict=True))
     assert not any(torch.equal(seen[0], other) for other in seen[1:4])
+
+
+def test_starts_from_the_weights_of_a_checkpoint(tmp_path):
+    run(tmp_path / "a")
+    first = load_checkpoint(tmp_path / "a")
+    still = TrainingOptions(steps=2, batch=4, warmup=2, seed=1, learning_rate=1e-12)
+    record = run(tmp_path / "b", still, start=first)
+    second = load_checkpoint(tmp_path / "b").unet.state_dict()
+    for name, weights in first.unet.state_dict().items():
+        torch.testing.assert_close(second[name], weights, rtol=0, atol=1e-9)
+    assert record["start"] == first.sha256
+    other = replace(first, config=replace(CONFIG, layers_per_block=2))
+    with pytest.raises(UserError, match="start: the checkpoint is of another configuration"):
+        run(tmp_path / "c", still, start=other)
 
 
 def test_time_limit_writes_checkpoint_and_state(tmp_path):

@@ -25,6 +25,9 @@ def train(
     compile_model: Annotated[bool, typer.Option("--compile", help="use torch.compile")] = False,
     minutes: Annotated[float | None, typer.Option(help="stop and save after this time")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue an unfinished run")] = False,
+    start: Annotated[
+        Path | None, typer.Option(help="checkpoint folder whose weights to begin from")
+    ] = None,
     seed: Annotated[int, typer.Option(help="seed of weights, batches and noise")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the record here")] = None,
 ) -> None:
@@ -42,6 +45,7 @@ def train(
 
     from golden.files import atomic_write, ensure_writable_folder
     from golden.network import presets, training
+    from golden.network.checkpoint import load_checkpoint
     from golden.network.dataset import DEFAULT_FOLDER, load_images
 
     console = Console()
@@ -84,6 +88,7 @@ def train(
             target,
             minutes=minutes,
             resume=resume,
+            start=None if start is None else load_checkpoint(start),
             command="stepscale " + " ".join(sys.argv[1:]),
             report=report,
         )

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from golden.errors import UserError
 from golden.files import atomic_write, ensure_writable_folder
-from golden.network.checkpoint import save_checkpoint
+from golden.network.checkpoint import Checkpoint, save_checkpoint
 from golden.network.config import UNetConfig
 from golden.network.samplers import SchedulerConfig
 from golden.network.unet import UNet
@@ -207,6 +207,15 @@ class Trainer:
         names = [name for name, _ in self.unet.named_parameters()]
         return dict(zip(names, self.average, strict=True))
 
+    def start(self, weights: dict[str, Tensor]) -> None:
+        """Begin from ``weights`` of every parameter, by name, in place of random ones."""
+        with torch.no_grad():
+            for name, mine, mean in zip(
+                self.averaged_weights(), self.parameters, self.average, strict=True
+            ):
+                mine.copy_(weights[name])
+                mean.copy_(weights[name])
+
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
         return {
@@ -254,6 +263,7 @@ def train(
     scheduler: SchedulerConfig | None = None,
     minutes: float | None = None,
     resume: bool = False,
+    start: Checkpoint | None = None,
     command: str = "",
     log_every: int = 500,
     report: Callable[[int, float, float], None] | None = None,
@@ -262,6 +272,7 @@ def train(
 
     A run that is interrupted, or stopped after ``minutes``, leaves ``training_state.pt`` in ``out``
     for ``resume``; a stopped run writes its checkpoint too, a finished one removes the state.
+    ``start``: a checkpoint of the same configuration whose weights the run begins from.
     ``report(step, loss, images_per_second)`` is called every ``log_every`` steps.
     """
     ensure_writable_folder(out)
@@ -269,7 +280,11 @@ def train(
     state_file = out / STATE
     if state_file.exists() and not resume:
         raise UserError(f"{state_file} is an unfinished run; add --resume or give another --out")
+    if start is not None and start.config != config:
+        raise UserError("start: the checkpoint is of another configuration than the preset")
     trainer = Trainer(config, scheduler, images, options, device)
+    if start is not None:
+        trainer.start(start.unet.state_dict())
     if resume:
         _load_state(state_file, trainer)
     began, first = time.monotonic(), trainer.step
@@ -304,6 +319,7 @@ def train(
         "seconds": round(seconds, 1),
         "images_per_second": round((trainer.step - first) * options.batch / seconds),
         "losses": trainer.losses,
+        "start": None if start is None else start.sha256,
     }
     save_checkpoint(out, config, scheduler, trainer.averaged_weights(), record)
     if trainer.step == options.steps:
