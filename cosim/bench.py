@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from cosim.build import Model, VerilatorRunner, build_model, wave_format
+from cosim.build import Model, VerilatorRunner, build_model
 from cosim.cache import cache_folder
 from cosim.checker import CaseVerdict, Difference
 from cosim.icarus import IcarusRunner, build_icarus
@@ -96,8 +96,7 @@ def run_cases(
             same_parameters(load_manifest(rtl), block, parameters)
         if level == 2:
             tell("build", 0, 1)
-            kind = wave_format() if waves else None
-            model = build_icarus(rtl) if icarus else build_model(rtl, waves=kind)
+            model = build_icarus(rtl) if icarus else build_model(rtl, waves=waves)
             result = run_model(model, cases, words=words, seed=seed, progress=tell)
         else:
             result = _level3(rtl, cases, words, waves=waves, progress=tell)
@@ -242,7 +241,7 @@ def _simulate(
             results_xml=str(folder / "results.xml"),
             seed=seed,
             plusargs=list(plusargs),
-            waves=model.waves is not None,
+            waves=model.waves,
             extra_env={"STEPSCALE_RUN": str(folder)},
             log_file=str(log),
         )
@@ -277,7 +276,7 @@ def _read_verdict(folder: Path, cases: Sequence[Case]) -> dict[str, Any]:
 
 def _keep_waves(folder: Path, model: Model, cases: Sequence[Case]) -> Path:
     waves = ensure_writable_folder(cache_folder() / "waves")
-    kept = waves / f"{model.manifest.block}-{cases[0].name}.{model.waves}"
+    kept = waves / f"{model.manifest.block}-{cases[0].name}.fst"
     kept = kept.with_name(kept.name.replace("/", "-").replace(" ", "_"))
-    shutil.move(folder / f"dump.{model.waves}", kept)
+    shutil.move(folder / "dump.fst", kept)
     return kept

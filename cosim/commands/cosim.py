@@ -58,7 +58,7 @@ def cosim(
     failed: Annotated[
         bool, typer.Option("--failed", help="only the cases that failed in this suite's last run")
     ] = False,
-    waves: Annotated[bool, typer.Option("--waves", help="keep a waveform (FST or VCD)")] = False,
+    waves: Annotated[bool, typer.Option("--waves", help="keep a waveform (FST)")] = False,
     rtl: Annotated[
         Path | None, typer.Option(help="folder with manifest.json and Verilog to use instead")
     ] = None,

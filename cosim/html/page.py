@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, UndefinedError
 
 from cosim.html.diagram import diagram
 from cosim.report import ranges
@@ -57,7 +57,7 @@ def render(reports: Sequence[Report]) -> str:
     red = any(KINDS[kind][1](report) for kind, found in sections.items() for report in found)
     try:
         return _template().render(sections=sections, passed=not red)
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except (UndefinedError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"report: a figure is missing or of another kind ({error})") from error
 
 

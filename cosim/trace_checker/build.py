@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cosim.build import build_failure, compile_jobs
 from cosim.cache import cache_key, cached
+from cosim.fst import fst_make_words, fst_options
 from cosim.manifest import Manifest, Port, content_hash, load_manifest
 from cosim.process_group import run_group
 from cosim.toolchain import require_build_tools, verilator_binary, verilator_environment
@@ -28,13 +29,13 @@ class Program:
     manifest: Manifest
     layout: Layout
     path: Path
-    waves: str | None
+    waves: bool
 
 
-def build_program(rtl: Path, *, waves: str | None = None, coverage: bool = False) -> Program:
+def build_program(rtl: Path, *, waves: bool = False, coverage: bool = False) -> Program:
     """Build the checker of folder ``rtl``, or take it from the cache.
 
-    ``waves``: None, "vcd" or "fst". ``coverage``: the program counts lines, branches and toggles.
+    ``waves``: the program can write FST. ``coverage``: it counts lines, branches and toggles.
     ``UserError`` if the Verilog does not build.
     """
     require_build_tools()
@@ -43,15 +44,15 @@ def build_program(rtl: Path, *, waves: str | None = None, coverage: bool = False
     sources = {name: (HERE / name).read_text() for name in SOURCES}
     header = ports_header(layout)
     content = {"verilog": content_hash(manifest), "main": sources, "ports": header}
-    options = [*OPTIONS, *_trace_options(waves), *(COVERAGE if coverage else [])]
+    options = [*OPTIONS, *(fst_options() if waves else []), *(COVERAGE if coverage else [])]
     key = cache_key({**content, "options": options, "make": MAKE})
 
     def make(folder: Path) -> None:
         (folder / "ports.h").write_text(header)
         files = [str(path) for path in (*manifest.sources, HERE / "main.cpp")]
         flags = ["-CFLAGS", f"-std=c++17 -I{HERE} -I{folder}"]
-        if waves is not None:
-            flags += ["-CFLAGS", f"-DSTEPSCALE_WAVES_{waves.upper()}"]
+        if waves:
+            flags += ["-CFLAGS", "-DSTEPSCALE_WAVES"]
         if coverage:
             flags += ["-CFLAGS", "-DSTEPSCALE_COVERAGE"]
         words = ["--exe", *flags, "--top-module", manifest.top, *files]
@@ -64,16 +65,13 @@ def build_program(rtl: Path, *, waves: str | None = None, coverage: bool = False
     return Program(manifest, layout, folder / "Vtop", waves)
 
 
-def _trace_options(waves: str | None) -> list[str]:
-    return {None: [], "vcd": ["--trace-vcd"], "fst": ["--trace-fst"]}[waves]
-
-
 def _build(
     folder: Path, top: str, words: list[str], objects: list[Path], goals: tuple[str, ...] = ()
 ) -> None:
     log = folder / "build.log"
     verilate = [str(verilator_binary()), "--cc", "--prefix", "Vtop", "--Mdir", str(folder), *words]
-    make = ["make", "-j", str(compile_jobs()), "-C", str(folder), "-f", "Vtop.mk", *MAKE, *goals]
+    make = ["make", "-j", str(compile_jobs()), "-C", str(folder), "-f", "Vtop.mk", *MAKE]
+    make += [*fst_make_words(words), *goals]
     copy = [["cp", *map(str, objects), str(folder)]] if objects else []
     with log.open("w") as stream:
         for command in (verilate, *copy, make):

@@ -4,7 +4,8 @@
 //   <program> TRACE VERDICT [--bare] [--stop] [--case N] [--waves FILE FROM TO] [--value PORT V]
 //
 // --bare drives the same pins from the same trace and compares nothing: the yardstick of `bench`.
-// --stop ends a case at its first mismatch. --waves keeps cycles FROM..TO of the case. --value holds
+// --stop ends a case at its first mismatch. --case plays case N alone; with --waves the cases before
+// it too, which leave the design as it was, and keeps cycles FROM..TO of case N. --value holds
 // a plain input at V in every case, whatever the trace says. --coverage FILE, in a program built for
 // it, writes what Verilator counted over all cases.
 #include <verilated.h>
@@ -19,12 +20,9 @@
 #include "Vtop.h"
 #include "checker.h"
 #include "ports.h"
-#if defined(STEPSCALE_WAVES_FST)
+#ifdef STEPSCALE_WAVES
 #include <verilated_fst_c.h>
 using Wave = VerilatedFstC;
-#elif defined(STEPSCALE_WAVES_VCD)
-#include <verilated_vcd_c.h>
-using Wave = VerilatedVcdC;
 #else
 struct Wave {};
 #endif
@@ -94,7 +92,7 @@ class Bench {
 public:
     Bench(VerilatedContext& context, const Options& options)
         : options_(options), context_(context), top_(new Vtop(&context)), ports_(*top_) {
-#if defined(STEPSCALE_WAVES_FST) || defined(STEPSCALE_WAVES_VCD)
+#ifdef STEPSCALE_WAVES
         if (!options.waves.empty()) {
             context.traceEverOn(true);
             wave_.reset(new Wave);
@@ -107,7 +105,7 @@ public:
         each(ports_.plain_in, [](auto& port) { port.stop(); });
     }
     ~Bench() {
-#if defined(STEPSCALE_WAVES_FST) || defined(STEPSCALE_WAVES_VCD)
+#ifdef STEPSCALE_WAVES
         if (wave_) wave_->close();
 #endif
         top_->final();
@@ -115,6 +113,7 @@ public:
 
     Verdict play(const CaseRecord& record, uint64_t number) {
         open(record);
+        watching_ = !options_.waves.empty() && number == (options_.only == UINT64_MAX ? 0 : options_.only);
         if (record.mode == BEATS) return run<true, true>(record, number);
         return options_.bare ? run<false, false>(record, number) : run<true, false>(record, number);
     }
@@ -133,7 +132,7 @@ private:
         top_->eval();
     }
     void dump([[maybe_unused]] uint64_t time) {
-#if defined(STEPSCALE_WAVES_FST) || defined(STEPSCALE_WAVES_VCD)
+#ifdef STEPSCALE_WAVES
         const uint64_t cycle = time / NS_PER_CYCLE;
         if (wave_ && watching_ && cycle >= options_.from && cycle <= options_.to) wave_->dump(time);
 #endif
@@ -151,7 +150,6 @@ private:
             settle();
             edge(0);
         }
-        watching_ = true;
         top_->rst = 0;
         size_t column = 0;
         const auto take = [&]() -> const Slice& { return record.columns[column++]; };
@@ -193,7 +191,7 @@ private:
     Verdict run(const CaseRecord& record, uint64_t number) {
         Verdict verdict;
         const uint64_t whole = ELASTIC && record.cycles ? UINT64_MAX : record.cycles;
-        const uint64_t stop = options_.waves.empty() ? whole : std::min(whole, options_.to + 1);
+        const uint64_t stop = watching_ ? std::min(whole, options_.to + 1) : whole;
         uint64_t cycle = 0, idle = 0, drained = 0;
         bool done = false;
         settle();
@@ -302,7 +300,7 @@ private:
     void finish(const CaseRecord& record, Verdict& verdict) {
         if (!COMPARE) return;
         unsigned bit = INPUTS;
-        const bool cut = (options_.stop && verdict.mismatches) || !options_.waves.empty();
+        const bool cut = (options_.stop && verdict.mismatches) || watching_;
         each(ports_.outputs, [&](auto& port) {
             uint64_t wanted = ELASTIC ? port.beats : 0;
             if (!ELASTIC)
@@ -404,7 +402,8 @@ int run(int argc, char** argv) {
     std::vector<double> seconds;
     Bench bench(context, options);
     for (uint64_t number = 0; number < trace.cases(); ++number) {
-        if (options.only != UINT64_MAX && options.only != number) continue;
+        if (options.only != UINT64_MAX && number > options.only) break;
+        if (options.only != UINT64_MAX && number < options.only && options.waves.empty()) continue;
         const CaseRecord record = trace.open(number);
         const double began = now();
         verdicts.push_back(bench.play(record, number));

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosim.build import wave_format
 from cosim.cache import cache_folder
 from cosim.checker import CaseVerdict, Difference
 from cosim.process_group import run_group
@@ -162,23 +161,25 @@ def replay(
         tell("waves", 0, 1)
         case = failed[0] if failed else 0
         cycle = run.verdicts[case].differences[0].cycle if failed else None
-        kept = _waves(rtl, program, trace, names[case], case, cycle)
+        kept = _waves(rtl, program, trace, names[: case + 1], cycle)
     return TraceRun(run.verdicts, run.seconds, str(kept))
 
 
 def _waves(
-    rtl: Path, program: Program, trace: Path, name: str, case: int, cycle: int | None
+    rtl: Path, program: Program, trace: Path, names: Sequence[str], cycle: int | None
 ) -> Path:
-    """Write the waveform round ``cycle`` of a case, or of the whole case."""
-    kind = wave_format()
-    drawing = build_program(rtl, waves=kind)
+    """Write the waveform round ``cycle`` of the last of the cases ``names``, or of all of it.
+
+    Those before it are played too: a fault may need the state that they leave.
+    """
+    drawing = build_program(rtl, waves=True)
     window = (
         (0, (1 << 62)) if cycle is None else (max(0, cycle - WAVES_BEFORE), cycle + WAVES_AFTER)
     )
-    file = trace.parent / f"dump.{kind}"
-    words = ["--case", str(case), "--waves", str(file), *map(str, window)]
-    run_trace(drawing, trace, [name], options=words)
+    file = trace.parent / "dump.fst"
+    words = ["--case", str(len(names) - 1), "--waves", str(file), *map(str, window)]
+    run_trace(drawing, trace, names, options=words)
     folder = ensure_writable_folder(cache_folder() / "waves")
-    kept = folder / f"{program.manifest.block}-{name}.{kind}".replace("/", "-").replace(" ", "_")
+    kept = folder / f"{program.manifest.block}-{names[-1]}.fst".replace("/", "-").replace(" ", "_")
     shutil.move(file, kept)
     return kept
