@@ -5,8 +5,8 @@ from dataclasses import asdict
 
 import numpy as np
 
+from cosim.scale_programs import Program, random_program, random_step
 from cosim.stimulus import Parameters, generator, make_case, stall_choices
-from cosim.tb_scale_file import random_program
 from golden.cycles import Case
 from golden.datapath import Beats, DatapathConfig, DatapathModel, datapath
 from golden.numbers import Int64
@@ -14,7 +14,12 @@ from golden.scale_tables import Table, TableSet, WriteEvents, writes
 
 __all__ = ["cases", "config_of", "datapath_case"]
 
-TILES_PER_SET = 2
+FEW = 2  # tiles
+TILES = (0, 1, 2, 5)  # of a path and set
+BEATS_MAX = 120  # of a vector tile
+CASES = 12
+CROWD = 30  # tiles of one beat
+RESETS = (1, 6)
 
 
 def config_of(parameters: Parameters) -> DatapathConfig:
@@ -105,23 +110,31 @@ def _writer(events: WriteEvents, delivered_set: Mapping[str, Int64], sets: int):
     return allowed
 
 
-def _tiles_of(sets: Sequence[TableSet], per_set: int) -> list[tuple[int, TableSet]]:
-    return [(index, tables) for index, tables in enumerate(sets) for _ in range(per_set)]
+def _tiles_of(
+    rng: np.random.Generator, sets: Sequence[TableSet], first: int
+) -> list[tuple[int, TableSet]]:
+    """Return the set of each tile and its index; the first two sets have ``first`` tiles each.
+
+    The others have any number, so that a path is ahead of another by a set now and then.
+    """
+    counts = [first if index < 2 else int(rng.choice(TILES)) for index in range(len(sets))]
+    return [(index, sets[index]) for index, count in enumerate(counts) for _ in range(count)]
 
 
 def _conv(
-    rng: np.random.Generator, config: DatapathConfig, sets: Sequence[TableSet]
+    rng: np.random.Generator, config: DatapathConfig, program: Program
 ) -> tuple[dict[str, Int64], Int64]:
     """Return the beats of random output tiles of one or more passes, and their weights."""
+    boundaries, sets = program
     columns: dict[str, list[Int64]] = {}
     weights = []
-    for index, tables in _tiles_of(sets, TILES_PER_SET):
+    for index, tables in _tiles_of(rng, sets, FEW):
         pixels = int(min(config.depth, rng.choice([1, 2, 5, config.rows, config.depth])))
         passes = int(rng.integers(1, 4))
         tile = {
             "bank": tables.bank,
             "table_set": tables.table_set,
-            "step": int(rng.integers(tables.step_base, tables.step_last + 1)),
+            "step": random_step(rng, boundaries, tables),
             "channel_tile": int(rng.integers(0, config.channel_tiles)),
             "narrow": int(rng.integers(0, 2)),
             "set": index,
@@ -150,18 +163,23 @@ def _conv(
 def _vector(
     rng: np.random.Generator,
     config: DatapathConfig,
-    sets: Sequence[TableSet],
+    program: Program,
     data: str,
     bits: int,
 ) -> dict[str, Int64]:
-    """Return the beats of random tiles of the activation (u) or edge (x) path."""
+    """Return the beats of random tiles of the activation (u) or edge (x) path.
+
+    Tiles of the first two sets have one beat, so that many are in flight. Half of the elements
+    are small ones, of any number of bits.
+    """
+    boundaries, sets = program
     columns: dict[str, list[Int64]] = {}
-    for index, tables in _tiles_of(sets, TILES_PER_SET):
-        beats = int(rng.integers(1, 20))
+    for index, tables in _tiles_of(rng, sets, CROWD):
+        beats = int(rng.integers(1, BEATS_MAX + 1)) if index >= 2 else 1
         tile = {
             "bank": tables.bank,
             "table_set": tables.table_set,
-            "step": int(rng.integers(tables.step_base, tables.step_last + 1)),
+            "step": random_step(rng, boundaries, tables),
             "segment": int(rng.integers(0, 2)),
             "wide": int(rng.integers(0, 2)),
             "set": index,
@@ -173,24 +191,25 @@ def _vector(
         columns.setdefault("end", []).append((place == beats - 1).astype(np.int64))
         limit = 1 << (bits - 1)
         shape = (beats, config.vector_lanes)
-        columns.setdefault(data, []).append(rng.integers(-limit, limit, size=shape))
+        less = np.where(rng.random(shape) < 0.5, 0, rng.integers(0, bits, size=shape))
+        columns.setdefault(data, []).append(rng.integers(-limit, limit, size=shape) >> less)
     return {key: np.concatenate(parts) for key, parts in columns.items()}
 
 
 def cases(seed: int, parameters: Parameters) -> list[Case]:
-    """Return five stall classes over random tiles, the second cut off by a reset."""
+    """Return five stall classes over random tiles, some cut off by a reset."""
     config = config_of(parameters)
     result = []
-    for index in range(6):
+    for index in range(CASES):
         rng = generator(seed, index)
-        boundaries, sets = random_program(rng, config.scale_file)
-        conv, weights = _conv(rng, config, sets)
-        reset_at = int(rng.integers(20, 600)) if index == 1 else None
+        program = random_program(rng, config.scale_file)
+        conv, weights = _conv(rng, config, program)
+        reset_at = int(rng.integers(20, 900)) if index in RESETS else None
         result.append(
             datapath_case(
-                f"stalls{index}" + ("-reset" if reset_at else ""), parameters, boundaries, sets,
-                conv, weights, _vector(rng, config, sets, "u", 12),
-                _vector(rng, config, sets, "x", 16),
+                f"stalls{index}" + ("-reset" if reset_at else ""), parameters, *program,
+                conv, weights, _vector(rng, config, program, "u", 12),
+                _vector(rng, config, program, "x", 16),
                 stalls_index=index, seed=seed, reset_at=reset_at,
             )
         )  # fmt: skip

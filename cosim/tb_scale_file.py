@@ -4,103 +4,56 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cosim.scale_programs import SETS, Program, config_of, random_program, random_step
 from cosim.stimulus import Parameters, generator, make_case, side_values, stall_choices
 from golden.cycles import Case
 from golden.numbers import Int64
 from golden.scale_file import ScaleFileModel
 from golden.scale_tables import (
-    STEP_BITS,
+    BOUNDARY_BANK,
     ScaleFileConfig,
     Table,
-    TableSet,
-    group_of,
+    WriteEvents,
     lookup,
     writes,
 )
 
-__all__ = ["cases", "config_of", "random_program", "random_set"]
+__all__ = ["cases"]
 
-CASES = 10
-SETS = 6
+CASES = 12
+RESETS = (1, 4)
+CROWDED = 5
+CROWD = 140  # more than half of what a counter of tiles in flight holds
+TWICE = (2, 3, 6, 7, 8, 9, 10, 11)
 TILES_PER_SET = 3
 MANY = 6
-REPEATED = 0.7
-FAR = 0.25
+STRAYS = 10
+NO_TABLE = 7
 PATHS = ScaleFileModel.PATHS
 
 
-def config_of(parameters: Parameters) -> ScaleFileConfig:
-    """Return the sizes among ``parameters``; the rest keep their defaults."""
-    names = ("groups", "resident_groups", "steps", "channel_tiles", "lanes")
-    return ScaleFileConfig(**{name: int(parameters[name]) for name in names if name in parameters})
-
-
-def random_set(
-    rng: np.random.Generator, config: ScaleFileConfig, bank: int, table_set: int,
-    groups: range, steps: range,
-) -> TableSet:  # fmt: skip
-    """Return a set of random constants, every field over its whole range."""
-    n, channels = len(groups), config.channel_tiles * config.lanes
-
-    def draw(low: int, high: int, *shape: int) -> Int64:
-        return rng.integers(low, high + 1, size=shape)
-
-    silu = [draw(0, 65535, n), draw(0, 31, n), draw(0, 112, n), draw(1, 4, n)]
-    return TableSet(
-        bank, table_set, groups.start, steps.start,
-        operand_z=draw(0, 112, n, 2), operand_k=draw(0, 4, n, 2),
-        multiplier=draw(0, 65535, n, channels), shift=draw(0, 47, n, channels),
-        bias=draw(-32768, 32767, len(steps), channels), silu=np.stack(silu, axis=1),
-        edge_multiplier=draw(0, 65535, n, 2), edge_shift=draw(0, 47, n, 2),
-    )  # fmt: skip
-
-
-def random_program(
-    rng: np.random.Generator, config: ScaleFileConfig
-) -> tuple[list[int], list[TableSet]]:
-    """Return boundaries and sets that alternate between the banks.
-
-    Most boundaries are three steps apart or fewer, so that most sets cross some of them; some are
-    far apart and the first is anywhere, so that every bit of a step number counts. Most sets are
-    for the steps of the one that they replace, so that a tile which comes too early finds a bank
-    that looks right but for its table set.
-    """
-    gaps = rng.integers(1, 4, size=config.groups - 1)
-    gaps = np.where(rng.random(len(gaps)) < FAR, rng.integers(1, 128, size=len(gaps)), gaps)
-    top = (1 << STEP_BITS) - 1 - config.steps
-    low = int(rng.integers(0, top - gaps.sum() + 1))
-    boundaries = (low + np.cumsum(gaps)).tolist()
-    sets: list[TableSet] = []
-    for index in range(SETS):
-        near = int(rng.choice(boundaries)) if boundaries else low
-        start = min(top, max(0, near + int(rng.integers(-config.steps, 3))))
-        steps = range(start, start + int(rng.integers(1, config.steps + 1)))
-        if index >= 2 and rng.random() < REPEATED:
-            steps = range(sets[-2].step_base, sets[-2].step_last + 1)
-        while True:
-            first, last = (int(group_of(boundaries, step)) for step in (steps[0], steps[-1]))
-            if last - first < config.resident_groups:
-                break
-            steps = steps[:-1]
-        groups = range(first, last + 1)
-        table_set = int(rng.integers(0, 32)) * 8 + index
-        sets.append(random_set(rng, config, index % 2, table_set, groups, steps))
-    return boundaries, sets
-
-
 def _tiles(
-    rng: np.random.Generator, config: ScaleFileConfig, sets: list[TableSet], side_width: int
-) -> dict[str, Int64]:
-    """Return the beats of one path: some tiles of most sets, in the order of the sets."""
+    rng: np.random.Generator, config: ScaleFileConfig, program: Program, side_width: int,
+    crowd: int,
+) -> dict[str, Int64]:  # fmt: skip
+    """Return the beats of one path: some tiles of most sets, in the order of the sets.
+
+    Each of the first two sets has ``crowd`` tiles of one beat, if that is not 0.
+
+    Tiles of the last set have one beat, so that one can stand before its check with none in flight.
+    """
+    boundaries, sets = program
     columns: dict[str, list[Int64]] = {}
     for index, tables in enumerate(sets):
         few = TILES_PER_SET if index == 0 else int(rng.choice([0, 1, TILES_PER_SET, MANY]))
-        for _ in range(few):
-            beats = int(rng.integers(1, 6))
+        crowded = crowd and index < 2
+        single = crowded or index == len(sets) - 1
+        for _ in range(crowd if crowded else few):
+            beats = 1 if single else int(rng.integers(1, 6))
             fields = {
                 "bank": tables.bank,
                 "table_set": tables.table_set,
-                "step": int(rng.integers(tables.step_base, tables.step_last + 1)),
+                "step": random_step(rng, boundaries, tables),
                 "segment": int(rng.integers(0, 2)),
                 "channel_tile": int(rng.integers(0, config.channel_tiles)),
                 "set": index,
@@ -113,14 +66,135 @@ def _tiles(
     return {name: np.concatenate(parts).astype(np.int64) for name, parts in columns.items()}
 
 
+def _with_strays(
+    rng: np.random.Generator, config: ScaleFileConfig, events: WriteEvents
+) -> WriteEvents:
+    """Return ``events`` with writes among them that change no contents.
+
+    They go to a table that does not exist, and to boundary registers beyond the last whose number
+    differs from that of one written just before in one bit.
+    """
+    payload = events.payload
+    boundaries = np.flatnonzero(payload["table"] == Table.BOUNDARY)
+    written = rng.choice(boundaries, STRAYS) if len(boundaries) else boundaries
+    rows = payload["row"][written] ^ 1 << rng.integers(0, config.row_bits, size=len(written))
+    written, rows = written[rows >= config.groups - 1], rows[rows >= config.groups - 1]
+    other = rng.integers(0, len(events.commits), size=STRAYS)
+    place = np.r_[written + 1, other]
+    stray = {
+        "table": np.r_[np.full(len(written), Table.BOUNDARY), np.full(STRAYS, NO_TABLE)],
+        "bank": np.r_[np.full(len(written), BOUNDARY_BANK), payload["bank"][other]],
+        "row": np.r_[rows, payload["row"][other]],
+        "lane": np.zeros(len(place), dtype=np.int64),
+        "data": rng.integers(0, 1 << 32, size=len(place)),
+    }
+    mixed = {name: np.insert(payload[name], place, stray[name]) for name in payload}
+    return WriteEvents(mixed, np.insert(events.commits, place, -1))
+
+
+def _joined(parts: list[dict[str, Int64]]) -> dict[str, Int64]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+class _Order:
+    """Who waits for whom: the closed loop of writes, tiles, reads and releases.
+
+    A set is overwritten only after every path has used it. Boundaries are written anew when every
+    tile of the earlier sets has gone in, and tiles of later sets wait for that; a last beat of
+    ``straggler`` in the last set goes in when all others are out. A beat is read after its lookup
+    came out (``held``: after all of the first two sets); a tile is released when its last beat is
+    delivered (conv: read).
+    """
+
+    def __init__(
+        self, events: WriteEvents, tiles: Mapping[str, Mapping[str, Int64]], starts: list[int],
+        straggler: str, held: bool,
+    ) -> None:  # fmt: skip
+        self.tiles = tiles
+        self.straggler = straggler
+        self.held = int(np.searchsorted(tiles["conv"]["set"], 2)) if held else 0
+        self.write_set = np.cumsum(np.r_[0, events.commits[:-1] >= 0])
+        self.sets = int(self.write_set[-1]) + 1
+        self.restarts = [
+            (
+                first,
+                int(np.searchsorted(self.write_set, first)),
+                {path: int(np.searchsorted(tiles[path]["set"], first)) for path in PATHS},
+            )
+            for first in starts[1:]
+        ]
+        places = np.arange(self.sets)
+        self.needs = {path: np.searchsorted(tiles[path]["set"], places, "right") for path in PATHS}
+
+    def allowed(self, moved: Mapping[str, int]) -> Mapping[str, int]:
+        """See ``golden.cycles.simulate``."""
+        done = self.sets
+        for path in PATHS:
+            count = moved[_last_of(path)]
+            done = min(done, int(np.searchsorted(self.needs[path], count, "right")))
+        limits = {"i_read": moved["o_conv"] if moved["o_conv"] >= self.held else 0}
+        limits["i_write"] = int(np.searchsorted(self.write_set, done + 2, "left"))
+        for first, begin, before in self.restarts:
+            if moved["i_write"] <= begin:
+                limits |= {f"i_{path}": before[path] for path in PATHS}
+                inside = sum(before.values()) - sum(moved[_last_of(path)] for path in PATHS)
+                if self.tiles[self.straggler]["set"][before[self.straggler] - 1] == first - 1:
+                    limits[f"i_{self.straggler}"] -= inside > 1
+                if any(moved[f"i_{path}"] < before[path] for path in PATHS):
+                    limits["i_write"] = min(limits["i_write"], begin)
+                break
+        return limits
+
+    def feedback(self, offered: Mapping[str, int], ready: Mapping[str, bool]) -> Mapping[str, int]:
+        """Releases; the bank beside one that is not made is any."""
+        plain = {}
+        for path in PATHS:
+            beat = offered[_last_of(path)]
+            ends = beat >= 0 and ready[_last_of(path)] and self.tiles[path]["end"][beat]
+            plain[f"release_{path}"] = int(ends)
+            plain[f"release_{path}_bank"] = int(self.tiles[path]["bank"][beat]) if beat >= 0 else 1
+        return plain
+
+
+def _last_of(path: str) -> str:
+    return "o_read" if path == "conv" else f"o_{path}"
+
+
+def _programs(
+    rng: np.random.Generator, config: ScaleFileConfig, index: int
+) -> tuple[list[Program], list[int], WriteEvents]:
+    """Return one program, or two one after the other; the first set of each; the writes."""
+    count = 2 if index in TWICE and config.groups > 1 else 1
+    programs = [random_program(rng, config)]
+    if count == 2:
+        programs.append(random_program(rng, config, programs[0][1]))
+    starts = [place * SETS for place in range(count)]
+    parts = [writes(config, *program) for program in programs]
+    commits = [
+        np.where(part.commits >= 0, part.commits + first, -1)
+        for part, first in zip(parts, starts, strict=True)
+    ]
+    payload = _joined([dict(part.payload) for part in parts])
+    events = WriteEvents(payload, np.concatenate(commits))
+    return programs, starts, _with_strays(rng, config, events)
+
+
 def _case(index: int, seed: int, parameters: Parameters) -> Case:
     rng = generator(seed, index)
     config = config_of(parameters)
-    boundaries, sets = random_program(rng, config)
-    events = writes(config, boundaries, sets)
-    sides = {path: int(parameters.get(f"{path}_side", 0)) for path in PATHS}
-    tiles = {path: _tiles(rng, config, sets, sides[path]) for path in PATHS}
-    constants = {path: lookup(config, boundaries, sets, tiles[path]) for path in PATHS}
+    programs, starts, events = _programs(rng, config, index)
+    tiles: dict[str, dict[str, Int64]] = {}
+    constants: dict[str, dict[str, Int64]] = {}
+    for path in PATHS:
+        width = int(parameters.get(f"{path}_side", 0))
+        crowd = CROWD if path == "conv" and index == CROWDED else 0
+        parts = [_tiles(rng, config, program, width, crowd) for program in programs]
+        constants[path] = _joined(
+            [lookup(config, *program, part) for program, part in zip(programs, parts, strict=True)]
+        )
+        for part, first in zip(parts, starts, strict=True):
+            part["set"] += first
+        tiles[path] = _joined(parts)
     names = ("bank", "table_set", "step", "segment", "channel_tile", "start", "side")
     payloads: dict[str, Mapping[str, Int64]] = {"i_write": events.payload}
     for path in PATHS:
@@ -145,36 +219,13 @@ def _case(index: int, seed: int, parameters: Parameters) -> Case:
         "multiplier": found["multiplier"], "shift": found["shift"], "bias": found["bias"],
         "side": read_side,
     }  # fmt: skip
-
-    # Closed loop: a set is overwritten only after every path has used it; a beat is read after
-    # its lookup came out; a tile is released when its last beat is delivered (conv: read).
-    needs = {path: np.searchsorted(tiles[path]["set"], np.arange(SETS), "right") for path in PATHS}
-    write_set = np.cumsum(np.r_[0, (events.payload["table"] == Table.COMMIT)[:-1]])
-
-    def allowed(got: Mapping[str, int]) -> Mapping[str, int]:
-        done = SETS
-        for path in PATHS:
-            output = "o_read" if path == "conv" else f"o_{path}"
-            done = min(done, int(np.searchsorted(needs[path], got[output], "right")))
-        limit = int(np.searchsorted(write_set, done + 2, "left"))
-        return {"i_write": limit, "i_read": got["o_conv"]}
-
-    def feedback(offered: Mapping[str, int], ready: Mapping[str, bool]) -> Mapping[str, int]:
-        plain = {}
-        for path in PATHS:
-            output = "o_read" if path == "conv" else f"o_{path}"
-            beat = offered[output]
-            ends = beat >= 0 and ready[output] and tiles[path]["end"][beat]
-            plain[f"release_{path}"] = int(ends)
-            plain[f"release_{path}_bank"] = int(tiles[path]["bank"][beat]) if ends else 0
-        return plain
-
-    model = ScaleFileModel(tiles, events, sets)
-    reset_at = int(rng.integers(20, 400)) if index == 1 else None
+    model = ScaleFileModel(tiles, events, [tables for _, sets in programs for tables in sets])
+    order = _Order(events, tiles, starts, PATHS[index % len(PATHS)], index == CROWDED)
+    reset_at = int(rng.integers(20, 1000)) if index in RESETS else None
     return make_case(
         f"stalls{index}" + ("-reset" if reset_at else ""), "scale_file", parameters, model,
         payloads, stall_choices((*model.inputs, *model.outputs), index, seed), seed,
-        reset_at=reset_at, groups=found["group"], feedback=feedback, allowed=allowed,
+        reset_at=reset_at, groups=found["group"], feedback=order.feedback, allowed=order.allowed,
     )  # fmt: skip
 
 
@@ -189,5 +240,5 @@ def constant_fields(path: str, found: Mapping[str, Int64]) -> Int64:
 
 
 def cases(seed: int, parameters: Parameters) -> list[Case]:
-    """Return random sets under every stall class, twice; the second case is cut off by a reset."""
+    """Return random sets under every stall class, twice; some cases are cut off by a reset."""
     return [_case(index, seed, parameters) for index in range(CASES)]

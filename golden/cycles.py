@@ -251,8 +251,9 @@ def simulate(
     needed; a source keeps a beat until it is accepted). ``plain_in``: port -> (any length,)
     values, the last one held. ``feedback``: plain inputs that follow the outputs in the same
     cycle, from the beats offered and the readies. ``allowed``: from the number of beats
-    delivered so far, how many beats of an input may be offered (none named: all), for sources
-    that wait for results. ``RuntimeError`` after ``cycles_max`` cycles, with what is missing.
+    that each stream has moved so far, how many beats of an input may be offered (none named:
+    all), for sources that wait for results. ``RuntimeError`` after ``cycles_max`` cycles, with
+    what is missing.
     """
     model.reset()
     plain_in = plain_in or {}
@@ -275,7 +276,7 @@ def simulate(
             }
             raise RuntimeError(f"golden model stopped after {cycle} cycles, beats left: {missing}")
         valid = {}
-        limits = allowed(got) if allowed else {}
+        limits = allowed({**next_beat, **got}) if allowed else {}
         for name in model.inputs:
             gate = gates[name]
             limit = min(sent[name], limits.get(name, sent[name]))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cosim.tb_scale_file import cases, config_of, random_set
+from cosim.scale_programs import config_of, random_set
+from cosim.tb_scale_file import cases
 from golden.scale_tables import ScaleFileConfig, group_of, lookup, writes
 from hdl.scale_file import ScaleFile
 from tests.block_test import assert_level1, assert_level2

@@ -1,0 +1,121 @@
+"""Random contents of the scale file: boundaries, table sets after each other, steps of tiles."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cosim.stimulus import Parameters
+from golden.numbers import Int64
+from golden.scale_tables import STEP_BITS, ScaleFileConfig, TableSet, group_of
+
+__all__ = ["SETS", "Program", "config_of", "random_program", "random_set", "random_step"]
+
+SETS = 8  # of a program; at most 8: the low bits of a table set's number
+SAME_STEPS = 0.25
+SAME_NAME = 0.65
+FAR = 0.25  # of the gaps
+FAR_STEPS = 0.1
+AT_EDGE = 0.8
+MIDDLE = (16, 22)
+
+Program = tuple[list[int], list[TableSet]]
+
+
+def config_of(parameters: Parameters) -> ScaleFileConfig:
+    """Return the sizes among ``parameters``; the rest keep their defaults."""
+    names = ("groups", "resident_groups", "steps", "channel_tiles", "lanes")
+    return ScaleFileConfig(**{name: int(parameters[name]) for name in names if name in parameters})
+
+
+def random_set(
+    rng: np.random.Generator, config: ScaleFileConfig, bank: int, table_set: int,
+    groups: range, steps: range,
+) -> TableSet:  # fmt: skip
+    """Return a set of random constants, every field over its whole range.
+
+    Half of the shifts are ones that leave results inside their range, where every bit shows.
+    """
+    n, channels = len(groups), config.channel_tiles * config.lanes
+
+    def draw(low: int, high: int, *shape: int) -> Int64:
+        return rng.integers(low, high + 1, size=shape)
+
+    def shifts(most: int, *shape: int) -> Int64:
+        return np.where(rng.random(shape) < 0.5, draw(0, most, *shape), draw(*MIDDLE, *shape))
+
+    silu = [draw(0, 65535, n), shifts(31, n), draw(0, 112, n), draw(1, 4, n)]
+    return TableSet(
+        bank, table_set, groups.start, steps.start,
+        operand_z=draw(0, 112, n, 2), operand_k=draw(0, 4, n, 2),
+        multiplier=draw(0, 65535, n, channels), shift=shifts(47, n, channels),
+        bias=draw(-32768, 32767, len(steps), channels), silu=np.stack(silu, axis=1),
+        edge_multiplier=draw(0, 65535, n, 2), edge_shift=shifts(47, n, 2),
+    )  # fmt: skip
+
+
+def random_program(
+    rng: np.random.Generator, config: ScaleFileConfig, before: Sequence[TableSet] = ()
+) -> Program:
+    """Return boundaries and sets that alternate between the banks.
+
+    Most boundaries are three steps apart or fewer, so that most sets cross some of them; some are
+    far apart and the first is anywhere, so that every bit of a step number counts. Most sets differ
+    in one thing alone from the one that they replace, so that a tile which comes too early finds a
+    bank that looks right: in the table set, or in the steps, which then mostly lie beside it. The
+    first two have the names and steps of the last of ``before``, whose constants are others.
+    """
+    gaps = rng.integers(1, rng.integers(2, 5), size=config.groups - 1)
+    gaps = np.where(rng.random(len(gaps)) < FAR, rng.integers(1, 128, size=len(gaps)), gaps)
+    top = (1 << STEP_BITS) - 1 - config.steps
+    low = int(rng.integers(0, top - gaps.sum() + 1))
+    boundaries = (low + np.cumsum(gaps)).tolist()
+
+    def near() -> int:
+        middle = int(rng.choice(boundaries)) if boundaries else low
+        return middle + int(rng.integers(-config.steps, 3))
+
+    sets: list[TableSet] = []
+    first_bank = int(rng.integers(0, 2))
+    for index in range(SETS):
+        bank = (first_bank + index) % 2
+        table_set = int(rng.integers(0, 32)) * 8 + index
+        start, count = near(), int(rng.integers(1, config.steps + 1))
+        choice = rng.random() if index >= 2 else 1.0
+        if index < 2 and before:
+            old = [tables for tables in before if tables.bank == bank][-1]
+            start, count, table_set = old.step_base, len(old.bias), old.table_set
+        elif choice < SAME_STEPS:
+            start, count = sets[-2].step_base, len(sets[-2].bias)
+        elif choice < SAME_STEPS + SAME_NAME:
+            below, above = sets[-2].step_base - count, sets[-2].step_last + 1
+            start = below if start - below < above - start else above
+            start = start if rng.random() > FAR_STEPS else int(rng.integers(0, top))
+            table_set = sets[-2].table_set
+        start = min(top, max(0, start))
+        steps = _held(config, boundaries, range(start, start + count))
+        if any(_both_hold(tables, bank, table_set, steps) for tables in sets):
+            table_set = int(rng.integers(0, 32)) * 8 + index
+        first, last = (int(group_of(boundaries, step)) for step in (steps[0], steps[-1]))
+        groups = range(first, last + 1)
+        sets.append(random_set(rng, config, bank, table_set, groups, steps))
+    return boundaries, sets
+
+
+def _held(config: ScaleFileConfig, boundaries: list[int], steps: range) -> range:
+    """Return the first ``steps``, as far as the resident groups go."""
+    last = int(group_of(boundaries, steps[0])) + config.resident_groups - 1
+    return range(steps[0], min(steps.stop, boundaries[last])) if last < len(boundaries) else steps
+
+
+def _both_hold(tables: TableSet, bank: int, table_set: int, steps: range) -> bool:
+    """Whether a tile of some step would not know which of two sets is meant."""
+    same = (tables.bank, tables.table_set) == (bank, table_set)
+    return same and steps[0] <= tables.step_last and tables.step_base <= steps[-1]
+
+
+def random_step(rng: np.random.Generator, boundaries: list[int], tables: TableSet) -> int:
+    """Return a step of ``tables``, mostly at its ends or on either side of a boundary."""
+    steps = range(tables.step_base, tables.step_last + 1)
+    edges = {steps[0], steps[-1], *boundaries, *(boundary - 1 for boundary in boundaries)}
+    chosen = sorted(edges & set(steps)) if rng.random() < AT_EDGE else list(steps)
+    return int(rng.choice(chosen))
