@@ -51,7 +51,8 @@ flatten
 memory_collect
 opt -full
 wreduce
-opt_clean
+splitcells
+opt -full -purge
 write_rtlil base.il
 mutate -list {count} -seed {seed} -o mutants.txt
 """
