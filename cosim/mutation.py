@@ -30,7 +30,7 @@ __all__ = ["PARAMETERS", "Mutant", "MutationResult", "mutate_block"]
 
 CONTROL = "mutation"
 ASSERTION = "an assertion of the RTL"
-PROOF_SECONDS = (60, 8)  # of the two proofs below: the first takes one or two
+PROOF_SECONDS = (120, 8)  # of the two proofs below: the first takes one or two, datapath 50
 PROOF_STEPS = 12
 
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
@@ -38,7 +38,7 @@ PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "mac_array": {"rows": 2, "cols": 2, "side_width": 2},
     "accumulator": {"depth": 8, "cols": 2, "sum_width": 20, "side_width": 2},
     "scale_file": {"lanes": 2},
-    "requantizer": {"lanes": 1, "side_width": 2},
+    "requantizer": {"lanes": 1, "side_width": 2, "count_width": 8},
     "silu_quantizer": {"lanes": 1, "side_width": 2},
     "datapath": {"rows": 2, "cols": 2, "depth": 8},
 }
