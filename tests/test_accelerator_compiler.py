@@ -1,5 +1,7 @@
 """Compiled programs, run from their bytes alone, give the integers of the network."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,24 @@ def test_convs_in_bands_where_their_codes_do_not_fit():
     program = check(small_artifact(), AcceleratorConfig(size=4, code_words=512), 1)
     assert program.bands > 0
     assert program.plan.peak(Space.CODES) <= 512
+
+
+def test_streams_that_do_not_fit_wait_in_memory():
+    program = check(small_artifact(), AcceleratorConfig(size=4, stream_words=512), 2)
+    assert program.plan.peak(Space.STREAM) <= 512
+    assert [name for name in program.data if name.startswith("spill")] == ["spill conv_in"]
+    step = [instruction.opcode for _, instruction in program.listed[Section.STEP]]
+    assert step.index(Opcode.STORE) < step.index(Opcode.LOAD)
+
+
+def test_spilled_tensors_lie_behind_the_noise_of_all_steps():
+    sizes = AcceleratorConfig(size=8, stream_words=1152, code_words=4096)
+    program = check(several_heads(), sizes, 2)
+    blocks = sorted(program.data.values(), key=lambda block: block.offset)
+    for a, b in pairwise(blocks):
+        assert a.offset + a.stride * (program.header.steps - 1) + a.size <= b.offset
+    assert program.data_bytes == blocks[-1].offset + blocks[-1].size
+    assert any(name.startswith("spill") for name in program.data)
 
 
 @pytest.mark.parametrize(

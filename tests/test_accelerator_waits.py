@@ -154,6 +154,7 @@ PROGRAMS = {
     "bands": lambda: compile_artifact(
         small_artifact(), AcceleratorConfig(size=4, stream_words=768, code_words=512)
     ),
+    "spill": lambda: compile_artifact(embedded_artifact(), AcceleratorConfig(stream_words=2304)),
     "heads": lambda: compile_artifact(several_heads(), ROOMY),
     "heads-tight": lambda: compile_artifact(
         several_heads(), AcceleratorConfig(size=16, stream_words=1024, code_words=2560)

@@ -79,7 +79,7 @@ def test_the_embedded_network_is_the_default(tmp_path, capsys):
     [
         (["--rows", "8", "--cols", "16"], "the array must be square"),
         (["--rows", "12", "--cols", "12"], "size = 12 is not allowed; allowed: 4, 8, 16, 32"),
-        (["--stream-words", "1000"], "stream_words = 2816 is enough"),
+        (["--stream-words", "1000"], "stream_words = 2304 is enough"),
         (["--code-words", "7"], "code_words = 7 is not allowed; allowed: a multiple of 2"),
         (["--artifact", "/nowhere"], "artifact /nowhere: cannot be read"),
         (["--out", "/proc/none"], "cannot be written"),

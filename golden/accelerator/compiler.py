@@ -1,7 +1,8 @@
 """Artifact and sizes to a program: instructions, memory plan, images of weights and tables.
 
-If a plan does not fit, convs are cut into bands whose codes take half the room, down to 1/16 of a
-bank; what fits in no way is refused with the size that would.
+If codes do not fit, convs are cut into bands whose codes take half the room, down to 1/16 of a
+bank; if streams do not, those that rest longest wait in external memory. What fits in no way is
+refused with sizes that hold it.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from golden.accelerator.memory_plan import MemoryPlan, memory_needs, plan_memory
 from golden.accelerator.operations import Operation, Place, Section, Space, Tensor
 from golden.accelerator.program import HEADER_BYTES, DataBlock, Header
 from golden.accelerator.schedule import schedule
+from golden.accelerator.spill import LEADS, rests, spill
 from golden.calibration.artifact import Artifact
 from golden.errors import UserError
 
@@ -30,8 +32,9 @@ class Program:
     """What the hardware gets and what people read.
 
     ``regions``: bytes of program, weights and tables. ``data``: blocks of the data region that the
-    host fills (``noise``: of every step where the sampler uses any) or reads, by name; words as in
-    the stream scratchpad. ``listed``: instructions of each section beside their operations.
+    host fills (``noise``: of every step where the sampler uses any) or reads, by name, and of
+    spilled tensors; words as in the stream scratchpad. ``listed``: instructions of each section
+    beside their operations.
     """
 
     header: Header
@@ -45,10 +48,12 @@ class Program:
     @property
     def data_bytes(self) -> int:
         """Size of the data region."""
-        return max(
-            b.offset + (b.stride * (self.header.steps - 1) if b.stride else 0) + b.size
-            for b in self.data.values()
-        )
+        return _end(self.data, self.header.steps)
+
+
+def _end(data: Mapping[str, DataBlock], steps: int) -> int:
+    """First byte behind all blocks."""
+    return max(b.offset + b.stride * (steps - 1) + b.size for b in data.values())
 
 
 def compile_artifact(artifact: Artifact, config: AcceleratorConfig) -> Program:
@@ -80,13 +85,38 @@ def _lower(
     return lowering, data
 
 
+def _placed(
+    operations: list[Operation],
+    config: AcceleratorConfig,
+    data: Mapping[str, DataBlock],
+    steps: int,
+) -> tuple[list[Operation], MemoryPlan, dict[str, DataBlock]]:
+    """Operations with as few spills as the stream scratchpad needs, their plan, and the blocks."""
+    candidates = rests(operations)
+    offset = -(-_end(data, steps) // ALIGNMENT) * ALIGNMENT
+    refused: SizeError | None = None
+    for count in range(len(candidates) + 1):
+        for lead in LEADS[: 1 if count == 0 else None]:
+            chosen = candidates[:count]
+            changed, blocks = spill(operations, chosen, config, offset=offset, lead=lead)
+            try:
+                return changed, plan_memory(changed, config), blocks
+            except SizeError as error:
+                if set(error.needed) != {"stream_words"}:
+                    raise
+                if refused is None or error.needed["stream_words"] < refused.needed["stream_words"]:
+                    refused = error
+    assert refused is not None
+    raise refused
+
+
 def _compile(artifact: Artifact, config: AcceleratorConfig, band_words: int) -> Program:
     lowering, data = _lower(artifact, config, band_words)
-    plan = plan_memory(lowering.operations, config)
+    operations, plan, spilled = _placed(lowering.operations, config, data, artifact.steps)
     listed: dict[Section, list[Listed]] = {}
     sections: dict[Section, tuple[int, int]] = {}
     program = bytearray(HEADER_BYTES)
-    for section, pairs in schedule(lowering.operations, plan).items():
+    for section, pairs in schedule(operations, plan).items():
         listed[section] = [*pairs, (None, Instruction(Opcode.END))]
         sections[section] = (len(program), INSTRUCTION_BYTES * len(listed[section]))
         for _, instruction in listed[section]:
@@ -98,10 +128,9 @@ def _compile(artifact: Artifact, config: AcceleratorConfig, band_words: int) -> 
         "weights": bytes(lowering.images.weights),
         "tables": bytes(lowering.images.tables),
     }
-    convs = sum(o.opcode is Opcode.CONV for o in lowering.operations)
-    return Program(
-        header, regions, data, listed, plan, lowering.operations, convs - len(artifact.layers)
-    )
+    convs = sum(o.opcode is Opcode.CONV for o in operations)
+    bands = convs - len(artifact.layers)
+    return Program(header, regions, data | spilled, listed, plan, operations, bands)
 
 
 def _data_layout(

@@ -12,7 +12,7 @@ from golden.accelerator.operations import Operation, Space, Tensor
 
 __all__ = ["Life", "MemoryPlan", "lives", "memory_needs", "plan_memory"]
 
-DISTANCES = (12, 8, 4, 2, 0)  # operations that freed words rest for
+DISTANCES = (0, 2, 4, 8, 12)  # operations that freed words rest for
 UNLIMITED = 1 << 40
 
 
@@ -106,12 +106,16 @@ def _orders(items: Sequence[_Item]) -> list[list[_Item]]:
 
 def _allocate(items: Sequence[_Item], capacity: int) -> dict[Tensor, int] | None:
     """First word of each item, with as much rest between uses as there is room for."""
+    best: dict[Tensor, int] | None = None
     for distance in DISTANCES:
         for order in _orders(items):
             placed: list[tuple[_Item, int]] = []
             if _fit(order, capacity, distance, placed) is not None:
-                return {item.tensor: at for item, at in placed}
-    return None
+                best = {item.tensor: at for item, at in placed}
+                break
+        else:
+            break
+    return best
 
 
 def _needed(items: Sequence[_Item]) -> int:
@@ -128,7 +132,7 @@ def _banks(items: Sequence[_Item]) -> list[list[_Item]]:
             banks[item.tensor.bank].append(item)
             continue
         alive = [
-            sum(o.words for o in bank if o.last + DISTANCES[0] >= item.first) for bank in banks
+            sum(o.words for o in bank if o.last + DISTANCES[-1] >= item.first) for bank in banks
         ]
         banks[alive.index(min(alive))].append(item)
     return banks
