@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cosim.bench import run_cases
+from cosim.process_group import end_groups
 from cosim.report import BenchResult
 from golden.cycles import Case
 from golden.errors import UserError
@@ -73,10 +74,16 @@ def run_jobs(
     parts = [part for job in jobs for part in _parts(job)]
     found: dict[int, BenchResult] = {}
     names = [part.name for part in parts]
-    for index, result in finished(using, _run, [(part, waves, level) for part in parts], names):
-        found[index] = result
-        if progress is not None:
-            progress("compare", len(found), len(parts))
+    work = [(part, waves, level) for part in parts]
+    try:
+        for index, result in finished(using, _run, work, names):
+            found[index] = result
+            if progress is not None:
+                progress("compare", len(found), len(parts))
+    except BaseException:
+        if using.client.cluster is not None:  # workers of our own: what they run ends, too
+            using.client.run(end_groups, on_error="ignore")
+        raise
     return [found[index] for index in sorted(found)]
 
 

@@ -6,11 +6,19 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["run_group"]
+from golden.errors import UserError
+
+__all__ = ["end_groups", "run_group"]
+
+# The watcher ends the group when the pipe on its input closes, that is when the caller has gone,
+# killed without a word included. The command itself gets no input.
+_WATCHED = 'exec 3<&0; { read _ <&3; kill -KILL 0; } & exec "$@" 3<&- </dev/null'
+_running: set["subprocess.Popen[bytes]"] = set()
+_ended = False
 
 
 def run_group(
@@ -25,22 +33,26 @@ def run_group(
 ) -> int:
     """Run a program in its own process group and return its status.
 
-    Whatever ends this function early, Ctrl-C and the timeout included, ends the whole group first.
-    ``watch`` is called every ``watch_seconds`` while the program runs.
+    Whatever ends this function early, Ctrl-C and the timeout included, ends the whole group first;
+    so does the death of this process. ``watch`` is called every ``watch_seconds`` while the program
+    runs.
     """
+    if _ended:
+        raise UserError("interrupted")
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     process = None
     try:
         with _interrupt_held():  # one that came inside would leave a process that nobody knows
             process = subprocess.Popen(
-                list(command),
+                ["/bin/sh", "-c", _WATCHED, "sh", *command],
                 cwd=cwd,
                 env=dict(env),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=stdout,
                 stderr=None if stdout is None else subprocess.STDOUT,
                 start_new_session=True,
             )
+        _running.add(process)
         while True:
             left = None if deadline is None else deadline - time.monotonic()
             try:
@@ -61,6 +73,23 @@ def run_group(
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
         raise
+    finally:
+        if process is not None:
+            _running.discard(process)
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+def end_groups() -> None:
+    """End every group that this process runs and start none any more.
+
+    Each ``run_group`` returns a status below 0, so that its callers remove what they had begun.
+    """
+    global _ended  # noqa: PLW0603 (a worker process is told once, at its end)
+    _ended = True
+    for process in list(_running):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ threads: ``threads of a worker = max(1, threads // N)``. Dask is imported only f
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +67,12 @@ def pool(
     except ImportError as error:
         raise UserError(f"several workers need dask[distributed] ({error}): make setup") from error
     quiet = logging.CRITICAL + 1
-    with _silent("distributed", quiet), dask.config.set({"distributed.admin.tick.limit": "1h"}):
+    with (
+        _silent("distributed", quiet),
+        # a worker that is ended cannot remove its files
+        tempfile.TemporaryDirectory(prefix="stepscale-", ignore_cleanup_errors=True) as scratch,
+        dask.config.set({"distributed.admin.tick.limit": "1h", "temporary-directory": scratch}),
+    ):
         if scheduler is not None:
             yield from _connected(distributed, scheduler)
             return
@@ -81,7 +87,7 @@ def pool(
                     "nthreads": 1,
                     "memory_limit": 0,
                     "silence_logs": quiet,
-                    "env": _environment(i) if on_cuda else {},
+                    "env": {"TMPDIR": scratch, **(_environment(i) if on_cuda else {})},
                     "preload": ["golden.evaluation.shard_worker"],
                 },
             }
