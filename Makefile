@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stepscale
 PIP_FLAGS ?=
 WORKERS ?= 2
+PYTEST_FLAGS ?=
 SOURCES := golden hdl cosim tests
 
 .DEFAULT_GOAL := help
@@ -13,7 +14,7 @@ SOURCES := golden hdl cosim tests
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
 	  | while IFS='|' read -r verb text; do printf '%-18s %s\n' "$$verb" "$$text"; done
-	@printf '\nPYTHON=%s (3.11 or newer), WORKERS=%s, PIP_FLAGS: extra options of pip\n' \
+	@printf '\nPYTHON=%s (3.11 or newer), WORKERS=%s, PIP_FLAGS, PYTEST_FLAGS: extra options of pip, of pytest\n' \
 	  '$(PYTHON)' '$(WORKERS)'
 
 $(STAMP): pyproject.toml constraints.txt
@@ -35,10 +36,10 @@ demo: $(STAMP) ## the main job: quantize the embedded network, generate, prove
 	$(BIN)/stepscale demo
 
 test: $(STAMP) ## tests that a change must pass
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not long"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not long" $(PYTEST_FLAGS)
 
 test-long: $(STAMP) ## the slow ones: large arrays, the demo in small
-	$(BIN)/python -m pytest -n $(WORKERS) -m long
+	$(BIN)/python -m pytest -n $(WORKERS) -m long $(PYTEST_FLAGS)
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)

@@ -1,5 +1,24 @@
-"""One thread for torch: two workers share two cores, and spinning threads cost more than that."""
+"""One thread for torch, and the markers that a file's name gives its tests."""
 
 import torch
 
-torch.set_num_threads(1)
+from cosim.suites import block_names
+
+torch.set_num_threads(1)  # two workers share two cores, and spinning threads cost more than that
+
+FILES = {
+    "test_trace_checker": "level3",
+    "test_layer_suite": "level3",
+    "test_formal": "formal",
+    "test_mutation": "mutation",
+    "test_faults": "faults",
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what a whole file has in common; what single tests have stands beside them."""
+    markers = {**FILES, **{f"test_{block}": "block" for block in block_names()}}
+    for item in items:
+        marker = markers.get(item.path.stem)
+        if marker is not None:
+            item.add_marker(marker)
