@@ -2,7 +2,7 @@
 
 import pytest
 
-from golden.accelerator.budget import budget, default_wide, table
+from golden.accelerator.timing.budget import budget, default_wide, table
 from golden.calibration.artifact import embedded_artifact
 from golden.calibration.topology import macs
 from golden.network.presets import preset

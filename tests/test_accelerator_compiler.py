@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from golden.accelerator.bands import bands
 from golden.accelerator.compiler import compile_artifact
 from golden.accelerator.configuration import AcceleratorConfig, SizeError
 from golden.accelerator.instruction import Opcode
+from golden.accelerator.lowering.bands import bands
 from golden.accelerator.operations import Section, Space
 from golden.calibration.artifact import embedded_artifact
 from golden.calibration.topology import layers
@@ -59,6 +59,16 @@ def test_a_step_of_the_embedded_network():
     eps = IntegerNetwork(artifact).eps(torch.from_numpy(x[None]), step)
     assert np.array_equal(seen["eps"], eps[0, 0])
     assert read_data(program, artifact, data, "x0").any()
+
+
+@pytest.mark.long
+def test_a_whole_trajectory_of_the_embedded_network():
+    artifact = embedded_artifact()
+    program = compile_artifact(artifact, AcceleratorConfig())
+    data = run(program, artifact, range(artifact.steps))
+    x0 = IntegerNetwork(artifact).sample(SEED, range(1))
+    assert np.array_equal(read_data(program, artifact, data, "x0"), x0[0])
+    assert np.array_equal(read_data(program, artifact, data, "image"), image_byte(x0[0]))
 
 
 def test_convs_in_bands_where_their_codes_do_not_fit():

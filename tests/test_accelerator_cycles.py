@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import pytest
 
-from golden.accelerator.clock import Clock
 from golden.accelerator.compiler import compile_artifact
 from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.cycles import time_section
@@ -12,8 +11,9 @@ from golden.accelerator.instruction import Instruction, Opcode, Unit
 from golden.accelerator.legality import output_count
 from golden.accelerator.operations import Section
 from golden.accelerator.synthetic import synthetic_artifact
-from golden.accelerator.timing import Memory
-from golden.accelerator.utilisation import utilisation
+from golden.accelerator.timing.clock import Clock
+from golden.accelerator.timing.latencies import Memory
+from golden.accelerator.timing.utilisation import utilisation
 from golden.calibration.artifact import embedded_artifact
 from golden.network.presets import preset
 from tests.accelerator_runs import ROOMY, several_heads

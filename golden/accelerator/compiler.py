@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from golden.accelerator.configuration import ADDRESS_BITS, AcceleratorConfig, SizeError
-from golden.accelerator.images import ALIGNMENT
 from golden.accelerator.instruction import INSTRUCTION_BYTES, Instruction, Opcode
-from golden.accelerator.lowering import Lowering
+from golden.accelerator.lowering.images import ALIGNMENT
+from golden.accelerator.lowering.network import Lowering
+from golden.accelerator.lowering.spill import LEADS, rests, spill
 from golden.accelerator.memory_plan import MemoryPlan, memory_needs, plan_memory
 from golden.accelerator.operations import Operation, Place, Section, Space, Tensor
 from golden.accelerator.program import HEADER_BYTES, DataBlock, Header
 from golden.accelerator.schedule import schedule
-from golden.accelerator.spill import LEADS, rests, spill
 from golden.calibration.artifact import Artifact
 from golden.errors import UserError
 

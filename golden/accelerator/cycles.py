@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.instruction import Instruction
-from golden.accelerator.machine_cycles import Machine
-from golden.accelerator.timing import Latencies, Memory, Timeline
-from golden.accelerator.unit_cycles import ArrayUnit, VectorUnit
+from golden.accelerator.timing.latencies import Latencies, Memory, Timeline
+from golden.accelerator.timing.machine import Machine
+from golden.accelerator.timing.units import ArrayUnit, VectorUnit
 
 __all__ = ["time_section"]
 

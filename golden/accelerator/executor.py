@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from golden.accelerator import array_unit, vector_unit
 from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.instruction import (
     INSTRUCTION_BYTES,
@@ -20,18 +19,19 @@ from golden.accelerator.instruction import (
 from golden.accelerator.legality import Dispatch
 from golden.accelerator.operations import Section
 from golden.accelerator.program import Header
-from golden.accelerator.state import State
+from golden.accelerator.units import array, vector
+from golden.accelerator.units.state import State
 
 __all__ = ["Executor"]
 
 Observer = Callable[[Section, int, Instruction, State], None]
 _RUN: Mapping[Opcode, Callable[[State, Instruction], None]] = {
-    Opcode.CONV: array_unit.conv,
-    Opcode.MATMUL: array_unit.matmul,
-    Opcode.NORM: vector_unit.norm,
-    Opcode.EDGE: vector_unit.edge,
-    Opcode.SOFTMAX: vector_unit.softmax,
-    Opcode.SAMPLE: vector_unit.sample,
+    Opcode.CONV: array.conv,
+    Opcode.MATMUL: array.matmul,
+    Opcode.NORM: vector.norm,
+    Opcode.EDGE: vector.edge,
+    Opcode.SOFTMAX: vector.softmax,
+    Opcode.SAMPLE: vector.sample,
 }
 
 

@@ -12,9 +12,11 @@ from golden.accelerator.instruction import Cause, MachineError
 from golden.accelerator.operations import Section
 from golden.errors import UserError
 
-__all__ = ["HEADER_BYTES", "DataBlock", "Header"]
+__all__ = ["GROUP_HEADER_WORDS", "HEADER_BYTES", "NORM_HEADER_WORDS", "DataBlock", "Header"]
 
 HEADER_BYTES = 256
+GROUP_HEADER_WORDS = 8  # of a group block: operand 0, 1, edge 0, 1, SiLU, 3 x 0
+NORM_HEADER_WORDS = 4  # of a norm block: E low, E high, elements, 0
 MAGIC = 0x50535453
 VERSION = 1
 BOUNDARIES_MAX = 15

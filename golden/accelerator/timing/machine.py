@@ -7,12 +7,12 @@ Reads are granted in request order, so data of the next burst follow at
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from golden.accelerator.clock import Clock, Process
 from golden.accelerator.configuration import AcceleratorConfig
-from golden.accelerator.images import GROUP_HEADER_WORDS, NORM_HEADER_WORDS
 from golden.accelerator.instruction import INSTRUCTION_BYTES, Instruction, Opcode, Unit
-from golden.accelerator.tiles import Tiles
-from golden.accelerator.timing import Latencies, Line, Memory
+from golden.accelerator.program import GROUP_HEADER_WORDS, NORM_HEADER_WORDS
+from golden.accelerator.timing.clock import Clock, Process
+from golden.accelerator.timing.latencies import Latencies, Line, Memory
+from golden.accelerator.timing.tiles import Tiles
 
 __all__ = ["Machine"]
 

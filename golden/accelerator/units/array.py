@@ -4,7 +4,7 @@ import numpy as np
 
 from golden.accelerator.instruction import Format, Instruction
 from golden.accelerator.legality import output_size
-from golden.accelerator.state import State
+from golden.accelerator.units.state import State
 from golden.exact_matmul import matmul_exact
 from golden.numbers import Int64, sat
 from golden.operand import OperandMode, decoded, operand

@@ -6,17 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from golden.accelerator.configuration import AcceleratorConfig
+from golden.accelerator.program import GROUP_HEADER_WORDS
 from golden.calibration.artifact import Artifact
 from golden.calibration.topology import LayerSpec
 from golden.numbers import Int64, as_int64
 
-__all__ = ["ALIGNMENT", "GROUP_HEADER_WORDS", "NORM_HEADER_WORDS", "Images", "lane_order"]
+__all__ = ["ALIGNMENT", "Images", "lane_order"]
 
 ALIGNMENT = 64
-GROUP_HEADER_WORDS = 8  # operand 0, 1, edge 0, 1, SiLU, 3 x 0
-NORM_HEADER_WORDS = 4  # E low, E high, elements, 0
-SAMPLER_ROW_BYTES = ALIGNMENT
-Block = npt.NDArray[np.int64]
 
 
 def lane_order(parts: Sequence[int], size: int) -> Int64:

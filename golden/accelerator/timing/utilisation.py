@@ -10,7 +10,7 @@ from golden.accelerator.compiler import Program
 from golden.accelerator.cycles import time_section
 from golden.accelerator.instruction import Format, Opcode, Unit
 from golden.accelerator.operations import Operation, Section
-from golden.accelerator.timing import Latencies, Memory, Timeline
+from golden.accelerator.timing.latencies import Latencies, Memory, Timeline
 
 __all__ = ["Utilisation", "utilisation"]
 

@@ -5,12 +5,12 @@ Block b + 1's logits are computed while the vector unit turns those of block b i
 
 from typing import TYPE_CHECKING
 
-from golden.accelerator.bands import tile_rows
 from golden.accelerator.instruction import Opcode
+from golden.accelerator.lowering.bands import tile_rows
 from golden.accelerator.operations import Operation, Place, Section, Space, Tensor
 
 if TYPE_CHECKING:
-    from golden.accelerator.lowering import Lowering
+    from golden.accelerator.lowering.network import Lowering
 
 __all__ = ["attention_core"]
 

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from golden.accelerator.configuration import AcceleratorConfig
-from golden.accelerator.images import GROUP_HEADER_WORDS, NORM_HEADER_WORDS
 from golden.accelerator.instruction import Instruction
+from golden.accelerator.program import GROUP_HEADER_WORDS, NORM_HEADER_WORDS
 from golden.numbers import Int64, as_int64
 
 __all__ = ["NormTable", "ScaleTable", "State"]

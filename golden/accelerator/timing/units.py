@@ -1,9 +1,9 @@
 """Cycles of the array and the vector unit: passes over tiles, and passes over chunks."""
 
-from golden.accelerator.clock import Process
 from golden.accelerator.instruction import Instruction, Opcode, Unit
-from golden.accelerator.machine_cycles import Machine
-from golden.accelerator.tiles import Tiles
+from golden.accelerator.timing.clock import Process
+from golden.accelerator.timing.machine import Machine
+from golden.accelerator.timing.tiles import Tiles
 
 __all__ = ["ArrayUnit", "VectorUnit"]
 

@@ -4,11 +4,11 @@ Walks the network as ``golden.integer.reference`` does; each conv becomes TABLE,
 CONV, band by band where its codes do not fit at once.
 """
 
-from golden.accelerator.attention import attention_core
-from golden.accelerator.bands import Band, bands, tile_rows
 from golden.accelerator.configuration import AcceleratorConfig
-from golden.accelerator.images import Images
 from golden.accelerator.instruction import Format, Opcode
+from golden.accelerator.lowering.attention import attention_core
+from golden.accelerator.lowering.bands import Band, bands, tile_rows
+from golden.accelerator.lowering.images import Images
 from golden.accelerator.operations import Operation, Place, Section, Space, Tensor
 from golden.calibration.artifact import Artifact
 from golden.calibration.topology import LayerSpec

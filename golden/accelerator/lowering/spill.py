@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from golden.accelerator.configuration import AcceleratorConfig
-from golden.accelerator.images import ALIGNMENT
 from golden.accelerator.instruction import Opcode
+from golden.accelerator.lowering.images import ALIGNMENT
 from golden.accelerator.operations import Operation, Place, Section, Space, Tensor
 from golden.accelerator.program import DataBlock
 

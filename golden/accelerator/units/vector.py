@@ -3,7 +3,7 @@
 import numpy as np
 
 from golden.accelerator.instruction import Format, Instruction, Opcode
-from golden.accelerator.state import State
+from golden.accelerator.units.state import State
 from golden.group_norm import U_FRACTION, channel_constants
 from golden.numbers import Int64, rsh, sat
 from golden.requantizer import requantize

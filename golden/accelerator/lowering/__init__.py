@@ -1,0 +1,1 @@
+"""From the network to operations: codes, convs, attention, bands, spills and images."""

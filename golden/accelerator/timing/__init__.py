@@ -1,0 +1,1 @@
+"""When things happen: the cycle model, and the paper count before it."""

@@ -1,0 +1,1 @@
+"""What the units compute, on the state of a machine."""
