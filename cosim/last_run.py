@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from cosim.cache import cache_folder
 from cosim.report import BenchResult
@@ -12,23 +13,27 @@ __all__ = ["last_failed", "remember"]
 
 
 def remember(suite: str, results: Sequence[BenchResult]) -> None:
-    """Keep (block, case) of every case that had a mismatch, or in which nothing was compared."""
-    failed = [
-        [case.block, case.name]
-        for result in results
-        for case in result.cases
-        if case.mismatch_count or not case.cycles
-    ]
-    folder = ensure_writable_folder(cache_folder() / "runs")
-    with atomic_write(folder / f"failed-{suite}.json") as temporary:
-        temporary.write_text(json.dumps(failed))
+    """Keep (block, case) of every case that had a mismatch, or in which nothing was compared.
+
+    A case that failed before and did not run now, as in a run of one case, stays.
+    """
+    ran = [case for result in results for case in result.cases]
+    failed = {(case.block, case.name) for case in ran if case.mismatch_count or not case.cycles}
+    path = ensure_writable_folder(cache_folder() / "runs") / f"failed-{suite}.json"
+    try:
+        before = _read(path)
+    except (OSError, ValueError):
+        before = set()
+    failed |= before - {(case.block, case.name) for case in ran}
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(sorted(failed)))
 
 
 def last_failed(suite: str) -> set[tuple[str, str]]:
     """Return (block, case) of what failed; ``UserError`` if the suite never ran or nothing did."""
     path = cache_folder() / "runs" / f"failed-{suite}.json"
     try:
-        failed = {(block, case) for block, case in json.loads(path.read_text())}
+        failed = _read(path)
     except FileNotFoundError:
         raise UserError(f"--failed: suite {suite} has not run here yet") from None
     except (OSError, ValueError) as error:
@@ -36,3 +41,7 @@ def last_failed(suite: str) -> set[tuple[str, str]]:
     if not failed:
         raise UserError(f"--failed: no case of suite {suite} failed in its last run")
     return failed
+
+
+def _read(path: Path) -> set[tuple[str, str]]:
+    return {(block, case) for block, case in json.loads(path.read_text())}

@@ -1,7 +1,9 @@
 """One thread for torch, and the markers that a file's name gives its tests."""
 
+import pytest
 import torch
 
+from cosim import last_run
 from cosim.suites import block_names
 
 torch.set_num_threads(1)  # two workers share two cores, and spinning threads cost more than that
@@ -22,3 +24,10 @@ def pytest_collection_modifyitems(items):
         marker = markers.get(item.path.stem)
         if marker is not None:
             item.add_marker(marker)
+
+
+@pytest.fixture(autouse=True)
+def own_last_run(monkeypatch, tmp_path_factory):
+    """Keep red runs of tests apart from what ``cosim --failed`` of this checkout knows."""
+    folder = tmp_path_factory.getbasetemp() / "last_run"
+    monkeypatch.setattr(last_run, "cache_folder", lambda: folder)

@@ -7,12 +7,13 @@ from xml.etree import ElementTree
 import pytest
 import pywellen
 
-from cosim import cli, suites
+from cosim import cli, last_run, suites
 from cosim.bench import run_cases
 from cosim.html.diagram import diagram
 from cosim.html.page import load_reports, render
 from cosim.jobs import Job
 from cosim.junit import junit_report
+from cosim.last_run import last_failed, remember
 from cosim.manifest import load_manifest
 from cosim.report import BenchResult, CaseResult, report_json
 from cosim.script import unpack_bits
@@ -257,3 +258,17 @@ def test_command_writes_all_three_whether_red_or_green(monkeypatch, tmp_path, ca
         assert cli.run(["report", str(out / "json"), "--out", str(page)]) == 0
         assert page.read_text() == (out / "html").read_text()
     capsys.readouterr()
+
+
+def test_failed_cases_stay_until_they_run_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(last_run, "cache_folder", lambda: tmp_path)
+    remember("blocks", [result_of("x", {}, 0), result_of("y", {}, 0)])
+    assert last_failed("blocks") == {("x", "a"), ("y", "a")}
+    remember("blocks", [result_of("x", {})])
+    assert last_failed("blocks") == {("y", "a")}
+    (tmp_path / "runs" / "failed-blocks.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        last_failed("blocks")
+    remember("blocks", [result_of("y", {})])
+    with pytest.raises(UserError, match="no case of suite blocks failed"):
+        last_failed("blocks")
