@@ -7,6 +7,7 @@ import pytest
 
 from golden.accelerator.compiler import compile_artifact
 from golden.accelerator.configuration import AcceleratorConfig
+from golden.accelerator.cycles import time_section
 from golden.accelerator.executor import Executor
 from golden.accelerator.instruction import (
     INSTRUCTION_BYTES,
@@ -152,6 +153,11 @@ def test_random_fields_stop_the_machine_or_do_no_harm(program, seed):
         Executor(ROOMY, {**program.regions, "program": bytes(binary)}, data).run(range(1))
     except MachineError as error:
         assert error.cause in Cause
+        return
+    # what is legal also comes to its end, whatever it waits for
+    starts = range(offset, offset + size, INSTRUCTION_BYTES)
+    legal = [Instruction.decode(bytes(binary[at : at + INSTRUCTION_BYTES])) for at in starts]
+    assert time_section(ROOMY, legal).cycles > 0
 
 
 def test_a_run_after_a_fault_is_right(program):

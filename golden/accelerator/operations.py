@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from golden.accelerator.instruction import Opcode, Unit, unit_of
+from golden.accelerator.instruction import Instruction, Opcode, Unit, unit_of
+from golden.accelerator.legality import output_count
 
 __all__ = ["Operation", "Place", "Section", "Space", "Tensor"]
 
@@ -88,13 +89,7 @@ class Operation:
     @property
     def count(self) -> int:
         """What it adds to its unit's count."""
-        if self.unit is Unit.ARRAY:
-            return self.fields["chunks"]
-        if self.opcode in (Opcode.NORM, Opcode.EDGE):
-            if self.fields.get("window"):
-                return self.fields["chunks"]
-            return self.fields["chunks0"] + self.fields.get("chunks1", 0)
-        return 0 if self.unit in (Unit.NONE, Unit.LOADER) else 1
+        return output_count(Instruction(self.opcode, self.fields))
 
     @property
     def tensors(self) -> set[Tensor]:

@@ -58,9 +58,13 @@ class Lowering:
         residual: Tensor | None = None,
         *,
         in_place: bool = False,
+        sums: bool = True,
         bank: int | None = None,
     ) -> Tensor:
-        """Lower one layer; ``in_place``: it writes over ``residual``. Returns its output."""
+        """Lower one layer; return its output.
+
+        ``in_place``: it writes over ``residual``. ``sums``: a norm may read the output.
+        """
         spec = self.artifact.layers[name]
         upper = 2 if spec.upsample else 1
         height = sources[0].height * upper // spec.stride
@@ -95,6 +99,8 @@ class Lowering:
         for band in bands(spec, (height, width), chunks, self.config, self.band_words):
             codes = self._codes(spec, sources, band, chunks, names)
             self._conv(spec, codes, output, residual, band, {**names, "offset": offset})
+            if sums and not narrow:
+                self.operations[-1].sums_to = output
         return output
 
     def _input_chunks(self, spec: LayerSpec, sources: tuple[Tensor, ...]) -> tuple[int, int]:
@@ -240,7 +246,6 @@ class Lowering:
                 fields,
                 places,
                 stepped="source0",
-                sums_to=output if output.space is Space.STREAM else None,
                 first_band=band.first,
                 macs=spec.out_channels * spec.in_channels * spec.kernel**2 * words * (1 + wide),
             )
@@ -251,7 +256,7 @@ class Lowering:
         hidden = self.conv(f"{path}.conv1", sources)
         shortcut = f"{path}.conv_shortcut"
         if shortcut in self.artifact.layers:
-            around = self.conv(shortcut, sources)
+            around = self.conv(shortcut, sources, sums=False)
             return self.conv(f"{path}.conv2", (hidden,), around, in_place=True)
         return self.conv(f"{path}.conv2", (hidden,), sources[0])
 
