@@ -74,6 +74,8 @@ CASES = {
     "no-group": (Opcode.NORM, {"group_channels": 0}, Cause.FIELD),
     "norm-channels": (Opcode.NORM, {"channels": 17}, Cause.FIELD),
     "norm-format": (Opcode.NORM, {"format": 0}, Cause.FIELD),
+    "few-lanes": (Opcode.CONV, {"chunks": 4, "sums": 0}, Cause.TABLE_SET),
+    "few-norm-lanes": (Opcode.NORM, {"chunks1": 1, "channels1": 4}, Cause.TABLE_SET),
     "window": (Opcode.EDGE, {"chunks": 1}, Cause.FIELD),
     "keys": (Opcode.SOFTMAX, {"channels": 3}, Cause.FIELD),
     "image-channels": (Opcode.SAMPLE, {"channels": 9}, Cause.FIELD),
@@ -83,6 +85,9 @@ CASES = {
     "table-stride": (Opcode.TABLE, {"group_stride": 1 << 31}, Cause.EXTERNAL),
     "load-words": (Opcode.LOAD, {"words": 0}, Cause.FIELD),
     "load-offset": (Opcode.LOAD, {"offset": 1 << 20}, Cause.EXTERNAL),
+    "load-odd": (Opcode.LOAD, {"offset": 4}, Cause.EXTERNAL),
+    "table-odd": (Opcode.TABLE, {"step_stride": 32}, Cause.EXTERNAL),
+    "weights-odd": (Opcode.CONV, {"offset": 8}, Cause.EXTERNAL),
     "load-destination": (Opcode.LOAD, {"destination": 4090}, Cause.SCRATCHPAD),
 }
 
@@ -118,6 +123,23 @@ def test_truncated_programs(program, kept):
 def test_truncated_images(program, name):
     half = program.regions[name][: len(program.regions[name]) // 2]
     assert stopped(program, regions={name: half}) is Cause.EXTERNAL
+
+
+@pytest.mark.parametrize(
+    ("field", "at", "value"),
+    [("group_offset", 0, 113), ("group_offset", 4, 5 << 7), ("group_offset", 8, 48 << 16),
+     ("group_offset", 16, 7 << 28), ("group_offset", 32, 63 << 16), ("norm_offset", 0, 0),
+     ("norm_offset", 4, 1 << 31), ("norm_offset", 8, 0), ("norm_offset", 8, 1 << 20)],
+)  # fmt: skip
+def test_table_values_that_no_artifact_has(program, field, at, value):
+    table = program.listed[Section.STEP][3][1]
+    assert table.opcode is Opcode.TABLE
+    assert table["norm_chunks"]
+    tables = bytearray(program.regions["tables"])
+    struct.pack_into("<I", tables, table[field] + at, value)
+    if (field, at, value) == ("norm_offset", 0, 0):
+        struct.pack_into("<I", tables, table[field] + 4, 0)
+    assert stopped(program, regions={"tables": bytes(tables)}) is Cause.TABLE_VALUE
 
 
 def test_a_short_data_region(program):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from golden.accelerator.configuration import ADDRESS_BITS, AcceleratorConfig, SizeError
 from golden.accelerator.instruction import INSTRUCTION_BYTES, Instruction, Opcode
-from golden.accelerator.lowering.images import ALIGNMENT
+from golden.accelerator.legality import ALIGNMENT
 from golden.accelerator.lowering.network import Lowering
 from golden.accelerator.lowering.spill import LEADS, rests, spill
 from golden.accelerator.memory_plan import MemoryPlan, memory_needs, plan_memory

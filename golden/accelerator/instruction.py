@@ -76,6 +76,7 @@ class Cause(IntEnum):
     WRITE_ERROR = 11
     TIMEOUT = 12
     STOPPED = 13
+    TABLE_VALUE = 14
 
 
 class MachineError(Exception):

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.instruction import Cause, Format, Instruction, MachineError, Opcode, Unit
 
-__all__ = ["Dispatch", "output_count", "output_size", "source_rows"]
+__all__ = ["ALIGNMENT", "Dispatch", "output_count", "output_size", "source_rows"]
 
 Range = tuple[str, int, int]  # memory, first word, words
 WAITS = {Unit.ARRAY: "wait_array", Unit.VECTOR: "wait_vector", Unit.MOVER: "wait_mover"}
 COUNT_BITS = 16
+ALIGNMENT = 64  # bytes, of every external offset and stride
 
 
 def output_size(i: Instruction) -> tuple[int, int]:
@@ -87,7 +88,7 @@ class Dispatch:
     def __init__(self, config: AcceleratorConfig, regions: Mapping[str, int], steps: int) -> None:
         self.config, self.regions, self.steps = config, regions, steps
         self.counts = dict.fromkeys(WAITS, 0)
-        self.sets: dict[int, int] = {}
+        self.tables: dict[int, Instruction] = {}
         self.sampler_row = False
 
     def check(self, i: Instruction, groups: int) -> None:
@@ -128,34 +129,35 @@ class Dispatch:
             same = first // bank == (first + words - 1) // bank
             _require(same, f"{what} cross a bank", Cause.SCRATCHPAD)
 
-    def _external(self, region: str, offset: int, size: int) -> None:
-        held = self.regions[region]
-        _require(
-            offset + size <= held,
-            f"{region} bytes {offset}..{offset + size - 1} of {held}",
-            Cause.EXTERNAL,
-        )
+    def _external(
+        self, region: str, offset: int, size: int, stride: int = 0, count: int = 1
+    ) -> None:
+        """``count`` blocks of ``size`` bytes, ``stride`` apart, lie inside a region, aligned."""
+        last = offset + (count - 1) * stride + size - 1
+        what = f"{region} bytes {offset}..{last} of {self.regions[region]}, stride {stride}"
+        aligned = not (offset % ALIGNMENT or stride % ALIGNMENT)
+        _require(aligned and last < self.regions[region], what, Cause.EXTERNAL)
 
     def _check_move(self, i: Instruction) -> None:
         _require(i["words"] > 0, "words is 0")
         at = i["destination" if i.opcode is Opcode.LOAD else "source0"]
         self._inside("stream", at, i["words"])
-        end = (self.steps - 1) * i["step_stride"] + i["words"] * self.config.word_bytes
-        self._external("data", i["offset"], end)
+        size = i["words"] * self.config.word_bytes
+        self._external("data", i["offset"], size, i["step_stride"], self.steps)
 
     def _check_table(self, i: Instruction, groups: int) -> None:
         if i["sampler_row"]:
-            self._external("tables", i["step_offset"], (self.steps - 1) * i["step_stride"] + 32)
+            self._external("tables", i["step_offset"], 32, i["step_stride"], self.steps)
             self.sampler_row = True
             return
         size = self.config.size
         _require(1 <= i["chunks"] <= self.config.channel_tiles, f"chunks is {i['chunks']}")
         group, step = 32 + 4 * size * i["chunks"], 2 * size * i["chunks"]
-        self._external("tables", i["group_offset"], (groups - 1) * i["group_stride"] + group)
-        self._external("tables", i["step_offset"], (self.steps - 1) * i["step_stride"] + step)
+        self._external("tables", i["group_offset"], group, i["group_stride"], groups)
+        self._external("tables", i["step_offset"], step, i["step_stride"], self.steps)
         if i["norm_chunks"]:
             self._external("tables", i["norm_offset"], 16 + 4 * size * i["norm_chunks"])
-        self.sets[i["bank"]] = i["table_set"]
+        self.tables[i["bank"]] = i
 
     def _check_sample(self, i: Instruction) -> None:
         words = i["height"] * i["width"]
@@ -166,9 +168,16 @@ class Dispatch:
 
     def _check_operation(self, i: Instruction) -> None:
         size = self.config.size
-        held = self.sets.get(i["bank"])
-        what = f"set {i['table_set']} in bank {i['bank']}, which holds {held}"
-        _require(held == i["table_set"], what, Cause.TABLE_SET)
+        held = self.tables.get(i["bank"])
+        what = f"set {i['table_set']} in bank {i['bank']}"
+        same = held is not None and held["table_set"] == i["table_set"]
+        _require(same, what, Cause.TABLE_SET)
+        assert held is not None
+        if i.opcode is Opcode.CONV:
+            _require(i["chunks"] <= held["chunks"], f"{what}: too few lanes", Cause.TABLE_SET)
+        if i.opcode is Opcode.NORM:
+            lanes = i["chunks0"] + i["chunks1"]
+            _require(lanes <= held["norm_chunks"], f"{what}: too few lanes", Cause.TABLE_SET)
         height, width = output_size(i)
         for name in ("height", "width", "rows", "chunks0"):
             _require(i[name] > 0, f"{name} is 0")
@@ -182,7 +191,6 @@ class Dispatch:
 
     def _check_conv(self, i: Instruction) -> None:
         _require(i["format"] in set(Format), f"format {i['format']}")
-        _require(i["chunks"] <= self.config.channel_tiles, "more chunks than the scale file holds")
         _require(not (i["stride2"] and i["upsample"]), "stride2 and upsample")
         _require(not i["pad"] or bool(i["kernel3"]), "pad without kernel3")
         _require(not i["narrow"] or not (i["residual"] or i["sums"]), "narrow with sums")

@@ -6,14 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from golden.accelerator.configuration import AcceleratorConfig
+from golden.accelerator.legality import ALIGNMENT
 from golden.accelerator.program import GROUP_HEADER_WORDS
 from golden.calibration.artifact import Artifact
 from golden.calibration.topology import LayerSpec
 from golden.numbers import Int64, as_int64
 
-__all__ = ["ALIGNMENT", "Images", "lane_order"]
-
-ALIGNMENT = 64
+__all__ = ["Images", "lane_order"]
 
 
 def lane_order(parts: Sequence[int], size: int) -> Int64:

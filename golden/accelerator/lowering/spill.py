@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.instruction import Opcode
-from golden.accelerator.lowering.images import ALIGNMENT
+from golden.accelerator.legality import ALIGNMENT
 from golden.accelerator.operations import Operation, Place, Section, Space, Tensor
 from golden.accelerator.program import DataBlock
 

@@ -1,17 +1,25 @@
 """Everything that an accelerator holds, as integers, and what it reads of external memory."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from golden.accelerator.configuration import AcceleratorConfig
-from golden.accelerator.instruction import Instruction
+from golden.accelerator.instruction import Cause, Instruction, MachineError
 from golden.accelerator.program import GROUP_HEADER_WORDS, NORM_HEADER_WORDS
-from golden.numbers import Int64, as_int64
+from golden.calibration.artifact_checks import E_MAX
+from golden.group_norm import ELEMENTS_MAX
+from golden.numbers import SHIFT_MAX, Int64, as_int64
 
 __all__ = ["NormTable", "ScaleTable", "State"]
+
+
+def _within(name: str, values: Iterable[int], low: int, high: int) -> None:
+    for value in values:
+        if not low <= value <= high:
+            raise MachineError(Cause.TABLE_VALUE, f"{name} {value}, allowed {low}..{high}")
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,13 @@ class ScaleTable:
     shift: Int64
     bias: Int64
 
+    def check(self) -> None:
+        """``MachineError`` for a value that no artifact has: the loader refuses it."""
+        _, n0, z, k = self.silu
+        _within("z", [*self.zero_point, z], 0, 112)
+        _within("k", [*self.k, k], 0, 4)
+        _within("shift", [*self.edge_shift, *self.shift, n0], 0, SHIFT_MAX)
+
 
 @dataclass(frozen=True)
 class NormTable:
@@ -36,6 +51,11 @@ class NormTable:
     elements: int
     gamma: Int64
     beta: Int64
+
+    def check(self) -> None:
+        """``MachineError`` for a value that no artifact has: the loader refuses it."""
+        _within("elements", [self.elements], 1, ELEMENTS_MAX)
+        _within("E", [self.E], 1, E_MAX)
 
 
 @dataclass
@@ -83,7 +103,7 @@ class State:
         words = self._table(at_group, "<u4", GROUP_HEADER_WORDS + lanes)
         header, scale = words[:GROUP_HEADER_WORDS], words[GROUP_HEADER_WORDS:]
         silu = int(header[4])
-        self.scales[i["bank"]] = ScaleTable(
+        table = ScaleTable(
             zero_point=header[:2] & 0x7F,
             k=header[:2] >> 7 & 7,
             edge_multiplier=header[2:4] & 0xFFFF,
@@ -93,12 +113,16 @@ class State:
             shift=scale >> 16 & 0x3F,
             bias=self._table(at_step, "<i2", lanes),
         )
+        table.check()
+        self.scales[i["bank"]] = table
         if i["norm_chunks"]:
             low, high, elements, _ = self._table(i["norm_offset"], "<u4", NORM_HEADER_WORDS)
             lanes = i["norm_chunks"] * size
             pairs = self._table(i["norm_offset"] + 4 * NORM_HEADER_WORDS, "<i2", 2 * lanes)
             gamma, beta = pairs.reshape(lanes, 2).T
-            self.norms[i["bank"]] = NormTable(int(low | high << 32), int(elements), gamma, beta)
+            norm = NormTable(int(low | high << 32), int(elements), gamma, beta)
+            norm.check()
+            self.norms[i["bank"]] = norm
 
     def move(self, i: Instruction, step: int, *, load: bool) -> None:
         """LOAD or STORE: words between the data region and the stream scratchpad."""

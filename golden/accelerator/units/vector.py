@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from golden.accelerator.instruction import Format, Instruction, Opcode
+from golden.accelerator.instruction import Cause, Format, Instruction, MachineError, Opcode
 from golden.accelerator.units.state import State
 from golden.group_norm import U_FRACTION, channel_constants
 from golden.numbers import Int64, rsh, sat
@@ -54,7 +54,12 @@ def _norm_constants(state: State, i: Instruction) -> tuple[Int64, Int64, Int64]:
     lane = np.concatenate(lanes)
     # (2, channels) -> (2, 1, groups)
     S1, S2 = np.concatenate(sums, axis=1).reshape(2, 1, -1, i["group_channels"]).sum(axis=3)
-    found = channel_constants(S1, S2, table.elements, table.E, table.gamma[lane], table.beta[lane])
+    try:
+        found = channel_constants(
+            S1, S2, table.elements, table.E, table.gamma[lane], table.beta[lane]
+        )
+    except ValueError as error:  # V <= 0 or F < 7: the norm block is not that of these sums
+        raise MachineError(Cause.TABLE_VALUE, str(error)) from error
     constants = np.zeros((3, start), dtype=np.int64)
     constants[2] = U_FRACTION
     constants[:, lane] = np.concatenate(found)
