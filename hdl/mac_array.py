@@ -1,10 +1,11 @@
 """Weight-stationary array of int8 multipliers, one dot product a column and beat."""
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Assert, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.mac_array import DECODES, latency, sum_width
+from golden.operand import K_MAX
 from hdl.adder_tree import AdderTree
 from hdl.checks import check_choice, check_size
 from hdl.processing_element import ProcessingElement
@@ -110,6 +111,14 @@ class MacArray(wiring.Component):
             self.i_weights.ready.eq(~full | swap),
             load.eq(self.i_weights.valid & self.i_weights.ready),
         ]
+        fires = Signal()
+        legal = Signal()
+        m.d.comb += [
+            fires.eq(self.i.valid & self.i.ready),
+            legal.eq(~fires | (beat.k <= K_MAX)),
+        ]
+        m.d.sync += Assert(legal)  # type: ignore[call-arg]  # the stubs lag behind
+
         with m.If(swap):
             m.d.sync += loaded.eq(load)
         with m.Elif(load):

@@ -1,9 +1,10 @@
 """Accumulator to activation: ``y = sat_w(rsh(acc * M, n) + b)``, one rounding, one saturation."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Assert, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.numbers import SHIFT_MAX
 from hdl.checks import check_size
 from hdl.requantizer_lane import MULTIPLIER_WIDTH, SHIFT_WIDTH, RequantizerLane, lane_latency
 
@@ -131,6 +132,8 @@ class Requantizer(wiring.Component):
                 m.d.sync += side.eq(previous)
         m.d.comb += [self.o.valid.eq(valid[-1]), self.o.payload.side.eq(sides[-1])]
 
+        legal = Signal(self.lanes)
+        m.d.sync += Assert(legal.all())  # type: ignore[call-arg]  # the stubs lag behind
         saturated = Signal(self.lanes)
         for index in range(self.lanes):
             m.submodules[f"lane_{index}"] = lane = RequantizerLane(
@@ -140,6 +143,7 @@ class Requantizer(wiring.Component):
                 bias_width=self.bias_width,
             )
             m.d.comb += [
+                legal[index].eq(~(self.i.valid & enable) | (beat.shift[index] <= SHIFT_MAX)),
                 lane.enable.eq(enable),
                 lane.acc.eq(beat.acc[index]),
                 lane.multiplier.eq(beat.multiplier[index]),

@@ -231,8 +231,8 @@ class Harness:
         def rename(match: re.Match[str]) -> str:
             nonlocal found
             name = _FORMAT.search(match["body"])
-            if name is None:  # an assertion of the block itself
-                return match[0]
+            if not name or not name["name"]:  # the block's own: free inputs do break them
+                return ""
             found += 1
             body = _FORMAT.sub(lambda hit: f'{hit["key"]}""', match["body"])
             return f'{match["head"]}  attribute \\src "{name["name"]}"\n{match["cell"]}{body}'
