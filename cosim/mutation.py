@@ -29,7 +29,6 @@ from golden.errors import UserError
 __all__ = ["PARAMETERS", "Mutant", "MutationResult", "mutate_block"]
 
 CONTROL = "mutation"
-ASSERTION = "an assertion of the RTL"
 PROOF_SECONDS = (120, 8)  # of the two proofs below: the first takes one or two, datapath 50
 PROOF_STEPS = 12
 
@@ -60,7 +59,7 @@ _COMBINE = """
 read_rtlil base.il
 {mutations}
 opt_clean
-write_verilog -noattr {top}.v
+write_verilog -noattr -noparallelcase {top}.v
 """
 # Two proofs. First, registers are cut open: from the same state and inputs, outputs and next state
 # are the same. Second, over cycles after a reset: the outputs are, and a payload counts only while
@@ -216,16 +215,10 @@ def _mutants(
 
 
 def _finder(program: Program, trace: Path, cases: Sequence[Case], mutant: int) -> str | None:
-    """Name of the first case that is red with ``mutant``, None if all are green.
-
-    A program that stops without a verdict was stopped by an assertion.
-    """
+    """Name of the first case that is red with ``mutant``, None if all are green."""
     names = [case.name for case in cases]
     options = ["--value", CONTROL, str(mutant)]
-    try:
-        run = run_trace(program, trace, names, stop=True, options=options)
-    except UserError:
-        return ASSERTION
+    run = run_trace(program, trace, names, stop=True, options=options)
     return next((verdict.name for verdict in run.verdicts if verdict.mismatches), None)
 
 
