@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from cosim.build import Model, VerilatorRunner, build_model
-from cosim.cache import cache_folder
 from cosim.checker import CaseVerdict, Difference
 from cosim.icarus import IcarusRunner, build_icarus
 from cosim.manifest import Manifest, load_manifest, same_parameters
@@ -30,7 +29,7 @@ from cosim.timing import timing_of
 from cosim.trace_checker.run import replay
 from golden.cycles import Case
 from golden.errors import UserError
-from golden.files import ensure_writable_folder
+from golden.files import cache_folder, ensure_writable_folder
 
 __all__ = ["LEVELS", "SIMULATORS", "emit_verilog", "run_cases", "run_model"]
 

@@ -15,12 +15,13 @@ from typing import Any, TextIO
 from cocotb_tools import runner as cocotb_runner
 
 import cosim
-from cosim.cache import cache_folder, cache_key, cached
+from cosim.cache import cache_key, cached
 from cosim.fst import fst_make_words, fst_options
 from cosim.manifest import Manifest, content_hash, load_manifest
 from cosim.process_group import run_group
 from cosim.toolchain import require_build_tools, verilator_binary, verilator_environment
 from golden.errors import UserError
+from golden.files import cache_folder
 
 __all__ = [
     "Model",

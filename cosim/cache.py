@@ -19,19 +19,10 @@ from typing import Any
 
 from cocotb_tools import runner as cocotb_runner
 
-import cosim
 from cosim.toolchain import verilator_binary
-from golden.files import ensure_writable_folder
+from golden.files import cache_folder, ensure_writable_folder
 
-__all__ = ["cache_folder", "cache_key", "cached"]
-
-
-def cache_folder() -> Path:
-    """Return ``build/`` of a checkout, else ``stepscale`` in the user's cache folder."""
-    root = Path(cosim.__file__).resolve().parent.parent
-    if (root / "pyproject.toml").is_file() and os.access(root, os.W_OK):
-        return root / "build"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stepscale"
+__all__ = ["cache_key", "cached"]
 
 
 def cache_key(inputs: Mapping[str, Any]) -> str:

@@ -4,10 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cosim.cache import cache_folder
 from cosim.report import BenchResult
 from golden.errors import UserError
-from golden.files import atomic_write, ensure_writable_folder
+from golden.files import atomic_write, cache_folder, ensure_writable_folder
 
 __all__ = ["last_failed", "remember"]
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import golden
 from cosim.bench import emit_verilog
-from cosim.cache import cache_folder
 from cosim.jobs import Job
 from cosim.manifest import load_manifest
 from golden.cycles import Case
 from golden.errors import UserError
+from golden.files import cache_folder
 
 if TYPE_CHECKING:
     from cosim.layer_suite import LayerTask

@@ -35,6 +35,7 @@ __all__ = [
     "matmul",
     "matmul_exact",
     "patches",
+    "products",
 ]
 
 EXACT_LIMIT = 1 << 53
@@ -130,6 +131,19 @@ class ConvWeight:
     parts: tuple[tuple[int, int, Tensor], ...]
     direct: tuple[Tensor, ...]
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether ``products`` takes it: float32, by a direct convolution or 1x1."""
+        plain = self.kernel == 1 and self.stride == 1 and not any(self.padding)
+        return bool(self.direct) or (plain and self.parts[0][2].dtype == torch.float32)
+
+    def output_shape(self, operand: Tensor) -> tuple[int, int, int]:
+        """(N, Ho, Wo) of the conv of ``operand`` (N, H, W, Cin)."""
+        n, height, width, _ = operand.shape
+        left, right, top, bottom = self.padding
+        ho = (height + top + bottom - self.kernel) // self.stride + 1
+        return n, ho, (width + left + right - self.kernel) // self.stride + 1
+
     @classmethod
     def prepare(
         cls,
@@ -206,15 +220,6 @@ def patches(operand: Tensor, kernel: int, stride: int, kind: torch.dtype) -> Ten
     return windows.to(kind, memory_format=torch.contiguous_format).reshape(n * ho * wo, -1)
 
 
-def _output_shape(operand: Tensor, weight: ConvWeight) -> tuple[int, int, int]:
-    """(N, Ho, Wo) of the conv."""
-    n, height, width, _ = operand.shape
-    left, right, top, bottom = weight.padding
-    ho = (height + top + bottom - weight.kernel) // weight.stride + 1
-    wo = (width + left + right - weight.kernel) // weight.stride + 1
-    return n, ho, wo
-
-
 def _direct(operand: Tensor, weight: ConvWeight) -> list[Tensor]:
     """Every part's product, (N*Ho*Wo, Cout) float32, by oneDNN's direct convolution."""
     left, right, top, bottom = weight.padding
@@ -233,12 +238,23 @@ def _direct(operand: Tensor, weight: ConvWeight) -> list[Tensor]:
     return products
 
 
+def products(operand: Tensor, weight: ConvWeight) -> list[Tensor]:
+    """Every part's product, (N*Ho*Wo, Cout) float32, of integers (N, H, W, Cin) held in float32.
+
+    For ``weight.is_direct`` only; inside ``full_precision``.
+    """
+    if weight.direct:
+        return _direct(operand, weight)
+    rows = operand.reshape(-1, operand.shape[3])
+    return [torch.mm(rows[:, first:last], part) for first, last, part in weight.parts]
+
+
 def _products(operand: Tensor, weight: ConvWeight) -> Iterator[tuple[slice, list[Tensor]]]:
     """Images and every part's product, (images*Ho*Wo, Cout).
 
     On a CPU as many images at a time as have patches that stay in the cache.
     """
-    n, ho, wo = _output_shape(operand, weight)
+    n, ho, wo = weight.output_shape(operand)
     if weight.direct:
         yield slice(0, n), _direct(operand, weight)
         return
@@ -268,7 +284,7 @@ def conv2d(operand: Tensor, weight: ConvWeight) -> Tensor:
     with full_precision():
         for _, products in _products(operand, weight):
             blocks.append(torch.stack([p.long() for p in products]).sum(dim=0))
-    return torch.cat(blocks).view(*_output_shape(operand, weight), -1)
+    return torch.cat(blocks).view(*weight.output_shape(operand), -1)
 
 
 def conv2d_requantized(
@@ -282,7 +298,7 @@ def conv2d_requantized(
     n with M > 0 is at most ``MERGED_SHIFT_MAX``: acc*M + b*2**n + 2**(n-1) stays below 2**53, and
     M = 0 leaves b + 1/2. Returns int16 for more than 8 bits, else int8.
     """
-    shape = _output_shape(operand, weight)
+    shape = weight.output_shape(operand)
     outputs = scale.shape[0]
     kind = torch.int16 if bits > 8 else torch.int8
     result = torch.empty((*shape, outputs), dtype=kind, device=operand.device)

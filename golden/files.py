@@ -8,7 +8,15 @@ from pathlib import Path
 
 from golden.errors import UserError
 
-__all__ = ["atomic_write", "ensure_writable_folder"]
+__all__ = ["atomic_write", "cache_folder", "ensure_writable_folder"]
+
+
+def cache_folder() -> Path:
+    """Return ``build/`` of a checkout, else ``stepscale`` in the user's cache folder."""
+    root = Path(__file__).resolve().parent.parent
+    if (root / "pyproject.toml").is_file() and os.access(root, os.W_OK):
+        return root / "build"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stepscale"
 
 
 def ensure_writable_folder(path: Path) -> Path:

@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosim.cache import cache_folder
 from cosim.formal.harness import STARTED, Harness
 from cosim.process_group import run_group
 from cosim.yosys import run_yosys
 from golden.errors import UserError
-from golden.files import ensure_writable_folder
+from golden.files import cache_folder, ensure_writable_folder
 
 __all__ = ["Answer", "ask", "prepare", "require_solver"]
 

@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosim.cache import cache_folder
 from cosim.checker import CaseVerdict, Difference
 from cosim.process_group import run_group
 from cosim.trace_checker.build import Program, build_program
 from cosim.trace_checker.trace import TraceWriter
 from golden.cycles import Case
 from golden.errors import UserError
-from golden.files import ensure_writable_folder
+from golden.files import cache_folder, ensure_writable_folder
 
 __all__ = ["TraceRun", "replay", "run_trace", "trace_of"]
 

@@ -18,7 +18,7 @@ from golden.calibration.artifact import Artifact
 from golden.calibration.topology import LayerSpec
 from golden.errors import UserError
 from golden.exact_matmul import conv2d, conv2d_requantized, full_precision
-from golden.integer import fused, operations
+from golden.integer import fused, native, operations
 from golden.integer.layers import Layer, prepare, prepare_norm, tensor
 from golden.integer.slices import over_images
 from golden.network.samplers import START, noise_q12
@@ -51,17 +51,21 @@ class IntegerNetwork:
         kernels: bool | None = None,
         like: "IntegerNetwork | None" = None,
     ) -> None:
-        """``kernels``: run those of ``golden.integer.kernels``; where they can, if None. ``like``:
-        a network on the same device whose layers are shared where tables are.
+        """``kernels``: fused steps, of ``golden.integer.fused`` on CUDA and ``native`` on a CPU;
+        where they can run, if None. ``like``: a network on the same device whose layers are shared
+        where tables are.
         """
         self.artifact = artifact
         self.device = torch.device(device)
-        able = fused.available(self.device)
-        if kernels and not able:
-            raise UserError(f"kernels: not to be had on {self.device}; they need CUDA and triton")
         self._fused: dict[str, fused.FusedLayer] | None = None
-        if able and kernels is not False:
-            self._fused = {}
+        self._native: dict[str, native.NativeLayer] | None = None
+        if kernels is not False:
+            if fused.available(self.device):
+                self._fused = {}
+            elif self.device.type == "cpu" and native.available():
+                self._native = {}
+        if kernels and not self.kernels:
+            raise UserError(f"kernels: none for {self.device}; CUDA needs triton, a CPU needs g++")
         self._seeds, self._exponentials = operations.tables(self.device)
         shared = {} if like is None else like._shared_with(artifact)
         self._layers = {
@@ -90,14 +94,20 @@ class IntegerNetwork:
 
     @property
     def kernels(self) -> bool:
-        """Whether the kernels of ``golden.integer.kernels`` run."""
-        return self._fused is not None
+        """Whether fused steps run in place of the plain operations."""
+        return self._fused is not None or self._native is not None
 
     def _fused_layer(self, name: str) -> fused.FusedLayer:
         assert self._fused is not None
         if name not in self._fused:
             self._fused[name] = fused.fuse(self.artifact, self._layers[name], self.device)
         return self._fused[name]
+
+    def _native_layer(self, name: str) -> native.NativeLayer:
+        assert self._native is not None
+        if name not in self._native:
+            self._native[name] = native.NativeLayer.of(self._layers[name])
+        return self._native[name]
 
     def _shared_with(self, artifact: Artifact) -> "dict[str, Layer]":
         """Layers whose tables are the very arrays of ``artifact``, and as wide."""
@@ -122,7 +132,8 @@ class IntegerNetwork:
             raise ValueError(f"x_t must be {wanted}, got {tuple(x_t.shape)} {x_t.dtype}")
         if self._fused is not None and observer is None:
             return _FusedPass(self, steps, observer).network(x_t)
-        run = _Pass(self, steps, observer)
+        plain = self._native is None or observer is not None
+        run = (_Pass if plain else _NativePass)(self, steps, observer)
         if observer is not None or self.device.type != "cpu":
             return run.network(x_t)
         # as many images at a time as keep a tensor of the first level at SLICE_ELEMENTS
@@ -308,4 +319,45 @@ class _FusedPass(_Pass):
         q, k, v = (self.conv(f"{path}.to_{part}", u) for part in "qkv")
         logit, value = self.net._attentions[path][self.group]
         out = fused.attention(q, k, v, heads, logit, value, self.net._exponentials)
+        return self.conv(f"{path}.to_out.0", out, x)
+
+
+class _NativePass(_Pass):
+    """The same evaluation with one pass over memory between two products."""
+
+    def conv(self, name: str, source: Tensor, residual: Tensor | None = None) -> Tensor:
+        layer = self.net._native_layer(name)
+        if not layer.can_run or layer.tables:
+            return super().conv(name, source, residual)
+        return self._conv(layer, layer.operand(source, self.group), residual)
+
+    def _conv(
+        self, layer: native.NativeLayer, operand: Tensor, residual: Tensor | None = None
+    ) -> Tensor:
+        bias = layer.layer.bias[self.steps]
+        return native.conv(operand, layer, self.group, bias, residual)
+
+    def normed_conv(
+        self, norm: str, name: str, x: Tensor, residual: Tensor | None = None
+    ) -> Tensor:
+        layer = self.net._native_layer(name)
+        if not layer.can_run:
+            return super().normed_conv(norm, name, x, residual)
+        gamma, beta, E, floats = self.net._norms[norm]
+        groups, table = self.artifact.config.norm_num_groups, layer.tables[self.group]
+        operand = native.group_norm(x, gamma, beta, groups, E, self.net._seeds, floats, table)
+        return self._conv(layer, operand, residual)
+
+    def attention(self, path: str, x: Tensor) -> Tensor:
+        _, height, width, channels = x.shape
+        heads = self.artifact.config.heads(channels)
+        layers = [self.net._native_layer(f"{path}.to_{part}") for part in "qkv"]
+        exact = native.attends(height * width, channels // heads)
+        if not exact or not all(layer.can_run for layer in layers):
+            return super().attention(path, x)
+        norm = f"{path}.group_norm"
+        q, k, v = (self.normed_conv(norm, layer.layer.spec.name, x) for layer in layers)
+        logit, value = self.net._attentions[path][self.group]
+        table = self.net._exponentials.float()
+        out = native.attention(q, k, v, heads, logit, value, table)
         return self.conv(f"{path}.to_out.0", out, x)
