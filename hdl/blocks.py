@@ -8,6 +8,7 @@ from hdl.mac_array import MacArray
 from hdl.operand import Operand
 from hdl.processing_element import ProcessingElement
 from hdl.requantizer import Requantizer
+from hdl.residual import Residual
 from hdl.scale_file import ScaleFile
 from hdl.silu_quantizer import SiluQuantizer
 
@@ -21,6 +22,7 @@ BLOCKS = {
     "scale_file": ScaleFile,
     "requantizer": Requantizer,
     "silu_quantizer": SiluQuantizer,
+    "residual": Residual,
     "datapath": Datapath,
 }
 
