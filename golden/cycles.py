@@ -17,6 +17,7 @@ import numpy.typing as npt
 from golden.numbers import Int64
 
 __all__ = [
+    "BUBBLE",
     "STALL_PATTERNS",
     "Case",
     "CycleModel",
@@ -127,6 +128,11 @@ class LockstepPipeline:
     def offered(self) -> int:
         """Beat at the output, -1 for a bubble."""
         return self._stages[-1]
+
+    @property
+    def empty(self) -> bool:
+        """True while no stage holds a beat."""
+        return all(beat < 0 for beat in self._stages)
 
     def ready(self, o_ready: bool) -> bool:
         """Ready of the input, and the enable of every stage."""

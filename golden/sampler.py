@@ -5,20 +5,30 @@ x, eps, noise and x0 are Q3.12; the coefficients are Q12.20, six a step, from
 ``golden.network.samplers``. Terms that a scheduler does not use are 0.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 import numpy as np
 import numpy.typing as npt
 
+from golden.cycles import PipelineModel
 from golden.errors import UserError
 from golden.network.samplers import Sampler
 from golden.numbers import Int64, check_range, rsh, sat
 
-__all__ = ["COEFFICIENT_FRACTION", "coefficient_table", "image_byte", "sampler_step"]
+__all__ = [
+    "COEFFICIENT_FRACTION",
+    "LATENCY",
+    "SamplerModel",
+    "coefficient_table",
+    "image_byte",
+    "sampler_step",
+]
 
 COEFFICIENT_FRACTION = 20
 X_FRACTION = 12
 ROUNDING = COEFFICIENT_FRACTION
+LATENCY = 10
 
 
 def coefficient_table(sampler: Sampler) -> npt.NDArray[np.int32]:
@@ -60,3 +70,23 @@ def image_byte(x: npt.ArrayLike) -> npt.NDArray[np.uint8]:
     """Return ``clamp(rsh((x + 4096) * 255, 13), 0, 255)`` of x int16 Q3.12: [-1, 1] to 0..255."""
     values = check_range(x, -(1 << 15), (1 << 15) - 1, "x")
     return np.clip(rsh((values + (1 << X_FRACTION)) * 255, X_FRACTION + 1), 0, 255).astype(np.uint8)
+
+
+class SamplerModel(PipelineModel):
+    """A rigid pipeline that takes a row of constants only while it is empty.
+
+    A row that is offered holds back beats from its first cycle on, so it is taken once the beats
+    in flight have left, and the first beat of the row a cycle later at the earliest.
+    """
+
+    inputs: Sequence[str] = ("i", "i_row")
+
+    def __init__(self) -> None:
+        super().__init__(LATENCY)
+
+    def evaluate(
+        self, valid: Mapping[str, int], ready: Mapping[str, bool], plain: Mapping[str, int]
+    ) -> tuple[dict[str, bool], dict[str, int]]:
+        """See ``CycleModel``."""
+        moves = self.pipeline.ready(ready["o"])
+        return {"i": moves and valid["i_row"] < 0, "i_row": self.pipeline.empty}, {}

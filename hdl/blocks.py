@@ -9,6 +9,7 @@ from hdl.operand import Operand
 from hdl.processing_element import ProcessingElement
 from hdl.requantizer import Requantizer
 from hdl.residual import Residual
+from hdl.sampler import Sampler
 from hdl.scale_file import ScaleFile
 from hdl.silu_quantizer import SiluQuantizer
 
@@ -23,6 +24,7 @@ BLOCKS = {
     "requantizer": Requantizer,
     "silu_quantizer": SiluQuantizer,
     "residual": Residual,
+    "sampler": Sampler,
     "datapath": Datapath,
 }
 

@@ -153,6 +153,7 @@ SMALL = {
     "requantizer": {"lanes": 2},
     "silu_quantizer": {"lanes": 2},
     "residual": {"lanes": 2},
+    "sampler": {"lanes": 1},
     "datapath": {**SCALES, "rows": 2, "cols": 1, "depth": 4},
 }
 

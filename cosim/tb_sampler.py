@@ -1,0 +1,117 @@
+"""Bench of ``sampler``: rows of the samplers' own tables, random and extreme ones; image bytes."""
+
+from collections.abc import Mapping
+from itertools import product
+
+import numpy as np
+
+from cosim.stimulus import Parameters, generator, make_case, side_values, stall_choices
+from golden.cycles import Case
+from golden.network.samplers import SchedulerConfig, make_sampler
+from golden.numbers import Int64
+from golden.sampler import SamplerModel, coefficient_table, image_byte, sampler_step
+
+__all__ = ["CORNERS", "cases", "corner_words", "rows_case", "table_rows"]
+
+LIMIT = 1 << 15
+COEFFICIENT_LIMIT = 1 << 31
+CORNERS = (-LIMIT, -LIMIT + 1, -4097, -4096, -1, 0, 1, 4095, 4096, LIMIT - 2, LIMIT - 1)
+COEFFICIENT_CORNERS = (-COEFFICIENT_LIMIT, -(1 << 20), -1, 0, 1, (1 << 19) - 1, 1 << 19, 1 << 20,
+                       COEFFICIENT_LIMIT - 1)  # fmt: skip
+REACHES = (0, 1, 4095, 4096, LIMIT - 1)
+NAMES = ("p", "q", "a", "b", "d", "c")
+BEATS_OF_A_ROW = (0, 1, 2, 11, 30)
+
+
+def corner_words(lanes: int) -> Int64:
+    """Return (3, beats, lanes): every triple of corner values as x, eps, noise."""
+    triples = np.array(list(product(CORNERS, repeat=3)), dtype=np.int64)
+    return np.resize(triples, (-(-len(triples) // lanes) * lanes, 3)).T.reshape(3, -1, lanes)
+
+
+def table_rows(rng: np.random.Generator, count: int) -> Int64:
+    """Return (count, 7) p, q, a, b, d, c, reach: a third of DDIM and DDPM, random, extreme."""
+    tables = [
+        coefficient_table(make_sampler(name, SchedulerConfig(clip_sample=clip), 50))
+        for name in ("ddim", "ddpm")
+        for clip in (True, False)
+    ]
+    real = rng.permutation(np.concatenate(tables).astype(np.int64))[:count]
+    size = rng.integers(10, 32, size=(count, 6))
+    anything = rng.integers(-COEFFICIENT_LIMIT, COEFFICIENT_LIMIT, size=(count, 6)) >> (31 - size)
+    anything = np.clip(anything, -COEFFICIENT_LIMIT, COEFFICIENT_LIMIT - 1)
+    extreme = rng.choice(COEFFICIENT_CORNERS, size=(count, 6))
+    kind = np.arange(count)[:, None] % 3
+    rows = np.where(kind == 0, real, np.where(kind == 1, anything, extreme))
+    return np.concatenate([rows, rng.choice(REACHES, size=(count, 1))], axis=1)
+
+
+def _values(words: Int64, image: Int64, row_of_beat: Int64, rows: Int64) -> Int64:
+    """Return (beats, lanes) of ``words`` (3, beats, lanes)."""
+    values = np.zeros_like(words[0])
+    for number, (*coefficients, reach) in enumerate(rows.tolist()):
+        beats = np.flatnonzero(row_of_beat == number)
+        x, eps, noise = words[:, beats]
+        values[beats] = sampler_step(x, eps, coefficients, reach, noise)
+    bytes_ = image_byte(words[0]).astype(np.int64)
+    return np.where(image[:, None] == 1, bytes_, values)
+
+
+def rows_case(
+    name: str,
+    words: Int64,
+    lengths: Int64,
+    rows: Int64,
+    index: int,
+    seed: int,
+    parameters: Parameters,
+) -> Case:
+    """Return a case of ``words`` (3, beats, lanes) int16: x, eps, noise.
+
+    ``rows`` (rows, 7): row r is loaded before its ``lengths[r]`` beats. A fourth of the beats, at
+    random, is asked for bytes. ``index`` chooses the stalls; index 1 is cut by a reset.
+    """
+    rng = generator(seed, index, 1)
+    beats = words.shape[1]
+    row_of_beat = np.repeat(np.arange(len(rows)), lengths)[:beats]
+    image = (rng.random((beats,)) < 0.25).astype(np.int64)
+    side = side_values(rng, int(parameters.get("side_width", 0)), beats)
+    sent_after = np.cumsum(lengths).tolist()  # beats of the rows up to this one
+
+    def allowed(moved: Mapping[str, int]) -> dict[str, int]:
+        held = moved["i_row"]
+        before = [0, *sent_after]
+        return {"i": before[held], "i_row": held + (moved["i"] == before[held])}
+
+    x, eps, noise = words
+    payloads = {
+        "i": {"x": x, "eps": eps, "noise": noise, "image": image, "side": side},
+        "i_row": {key: rows[:, place] for place, key in enumerate((*NAMES, "reach"))},
+        "o": {"values": _values(words, image, row_of_beat, rows), "side": side},
+    }
+    return make_case(
+        name, "sampler", parameters, SamplerModel(), payloads,
+        stall_choices(("i", "i_row", "o"), index, seed), seed,
+        reset_at=int(rng.integers(1, beats)) if index == 1 else None, allowed=allowed,
+    )  # fmt: skip
+
+
+def cases(seed: int, parameters: Parameters) -> list[Case]:
+    """Return corner triples under long rows without stalls, then short rows under every stall."""
+    lanes = int(parameters["lanes"])
+    rng = generator(seed, 0)
+    words = np.tile(corner_words(lanes), (1, 6, 1))
+    rows = table_rows(rng, 12)
+    lengths = np.full(12, words.shape[1] // 12)
+    lengths[-1] += words.shape[1] % 12
+    result = [rows_case("corners", words, lengths, rows, 0, seed, parameters)]
+    for index in range(1, 6):
+        rng = generator(seed, index)
+        lengths = rng.permutation(np.resize(BEATS_OF_A_ROW, 40))
+        beats = int(lengths.sum())
+        words = rng.integers(-LIMIT, LIMIT, size=(3, beats, lanes)) >> rng.integers(0, 8)
+        corner = rng.random(words.shape) < 0.1
+        words[corner] = rng.choice(CORNERS, size=int(corner.sum()))
+        name = f"stalls{index}" + ("-reset" if index == 1 else "")
+        result.append(rows_case(name, words, lengths, table_rows(rng, 40), index, seed, parameters))
+    return result
