@@ -152,6 +152,7 @@ SMALL = {
     "scale_file": {**SCALES, "lanes": 1},
     "requantizer": {"lanes": 2},
     "silu_quantizer": {"lanes": 2},
+    "group_norm": {"lanes": 2},
     "residual": {"lanes": 2},
     "sampler": {"lanes": 1},
     "datapath": {**SCALES, "rows": 2, "cols": 1, "depth": 4},
