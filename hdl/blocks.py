@@ -4,7 +4,6 @@ import inspect
 
 from hdl.accumulator import Accumulator
 from hdl.datapath import Datapath
-from hdl.group_norm import GroupNorm
 from hdl.mac_array import MacArray
 from hdl.operand import Operand
 from hdl.processing_element import ProcessingElement
@@ -13,6 +12,7 @@ from hdl.residual import Residual
 from hdl.sampler import Sampler
 from hdl.scale_file import ScaleFile
 from hdl.silu_quantizer import SiluQuantizer
+from hdl.softmax import Softmax
 
 __all__ = ["BLOCKS", "parameters_of"]
 
@@ -24,9 +24,9 @@ BLOCKS = {
     "scale_file": ScaleFile,
     "requantizer": Requantizer,
     "silu_quantizer": SiluQuantizer,
-    "group_norm": GroupNorm,
     "residual": Residual,
     "sampler": Sampler,
+    "softmax": Softmax,
     "datapath": Datapath,
 }
 
