@@ -4,6 +4,7 @@ import inspect
 
 from hdl.accumulator import Accumulator
 from hdl.datapath import Datapath
+from hdl.group_norm import GroupNorm
 from hdl.mac_array import MacArray
 from hdl.operand import Operand
 from hdl.processing_element import ProcessingElement
@@ -24,6 +25,7 @@ BLOCKS = {
     "scale_file": ScaleFile,
     "requantizer": Requantizer,
     "silu_quantizer": SiluQuantizer,
+    "group_norm": GroupNorm,
     "residual": Residual,
     "sampler": Sampler,
     "softmax": Softmax,

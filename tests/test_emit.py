@@ -152,6 +152,7 @@ SMALL = {
     "scale_file": {**SCALES, "lanes": 1},
     "requantizer": {"lanes": 2},
     "silu_quantizer": {"lanes": 2},
+    "group_norm": {"lanes": 2},
     "residual": {"lanes": 2},
     "sampler": {"lanes": 1},
     "softmax": {"lanes": 2, "keys_max": 16, "ahead": 2},
