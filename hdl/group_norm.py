@@ -131,7 +131,7 @@ class GroupNorm(wiring.Component):
         """Return the waiting set; a lane that gets no channel stays 0 since ``released``."""
         channel = self.i_constants.payload
         filled = Signal()
-        lane = Signal(range(self.lanes))
+        lane = Signal(range(max(self.lanes, 2)))
         ends = Signal()
         m.d.comb += [
             self.i_constants.ready.eq(~full),
