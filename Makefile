@@ -9,7 +9,7 @@ PYTEST_FLAGS ?=
 SOURCES := golden hdl cosim tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint verilog formal mutation synth doctor clean
+.PHONY: help setup demo test test-long lint verilog formal mutation coverage synth doctor clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
@@ -54,6 +54,9 @@ formal: $(STAMP) ## proofs of the RTL blocks by a solver
 
 mutation: $(STAMP) ## random faults in every block: how many its bench finds
 	$(BIN)/stepscale mutation --json out/mutation.json
+
+coverage: $(STAMP) ## what the benches exercise: functional bins, lines, branches, toggles
+	$(BIN)/stepscale coverage --json out/coverage.json
 
 synth: $(STAMP) ## area and clock of all small blocks on an ECP5
 	$(BIN)/stepscale synth --block requantizer --block silu_quantizer --block processing_element \

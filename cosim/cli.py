@@ -22,7 +22,7 @@ __all__ = ["app", "main", "run"]
 OK, DISAGREES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _ORDER = (
     *("demo", "verilog", "train", "calibrate", "compile", "sample", "evaluate", "bench"),
-    *("cosim", "formal", "mutation", "report", "synth", "doctor"),
+    *("cosim", "formal", "mutation", "coverage", "report", "synth", "doctor"),
 )
 
 app = typer.Typer(

@@ -54,7 +54,10 @@ def random_set(
 
 
 def random_program(
-    rng: np.random.Generator, config: ScaleFileConfig, before: Sequence[TableSet] = ()
+    rng: np.random.Generator,
+    config: ScaleFileConfig,
+    before: Sequence[TableSet] = (),
+    dense: bool = False,
 ) -> Program:
     """Return boundaries and sets that alternate between the banks.
 
@@ -63,9 +66,11 @@ def random_program(
     in one thing alone from the one that they replace, so that a tile which comes too early finds a
     bank that looks right: in the table set, or in the steps, which then mostly lie beside it. The
     first two have the names and steps of the last of ``before``, whose constants are others.
+    ``dense``: every step begins a group, and every set holds as many of them as it can.
     """
     gaps = rng.integers(1, rng.integers(2, 5), size=config.groups - 1)
     gaps = np.where(rng.random(len(gaps)) < FAR, rng.integers(1, 128, size=len(gaps)), gaps)
+    gaps = np.ones_like(gaps) if dense else gaps
     top = (1 << STEP_BITS) - 1 - config.steps
     low = int(rng.integers(0, top - gaps.sum() + 1))
     boundaries = (low + np.cumsum(gaps)).tolist()
@@ -80,7 +85,9 @@ def random_program(
         bank = (first_bank + index) % 2
         table_set = int(rng.integers(0, 32)) * 8 + index
         start, count = near(), int(rng.integers(1, config.steps + 1))
-        choice = rng.random() if index >= 2 else 1.0
+        choice = rng.random() if index >= 2 and not dense else 1.0
+        if dense:
+            start, count = max(0, boundaries[0] - 1) if boundaries else low, config.steps
         if index < 2 and before:
             old = [tables for tables in before if tables.bank == bank][-1]
             start, count, table_set = old.step_base, len(old.bias), old.table_set

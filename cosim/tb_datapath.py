@@ -17,7 +17,11 @@ __all__ = ["cases", "config_of", "datapath_case"]
 FEW = 2  # tiles
 TILES = (0, 1, 2, 5)  # of a path and set
 BEATS_MAX = 120  # of a vector tile
-CASES = 12
+CASES = 13
+CLEARS = 2000  # cycles in which the counters may be cleared
+RARE = 0.003
+DENSE = 12
+BURSTS = 15  # stalls that let the activation path run empty between tiles now and then
 CROWD = 30  # tiles of one beat
 RESETS = (1, 6)
 
@@ -82,7 +86,7 @@ def datapath_case(
         stall_choices((*model.inputs, *model.outputs), stalls_index, seed), seed,
         reset_at=reset_at, groups=outputs.conv_group,
         allowed=_writer(events, delivered_set, len(sets)),
-        plain_in={"clear": np.zeros(1, dtype=np.int64)},
+        plain_in={"clear": (generator(seed, stalls_index, 1).random(CLEARS) < RARE).astype(np.int64)},
     )  # fmt: skip
 
 
@@ -202,7 +206,7 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
     result = []
     for index in range(CASES):
         rng = generator(seed, index)
-        program = random_program(rng, config.scale_file)
+        program = random_program(rng, config.scale_file, dense=index == DENSE)
         conv, weights = _conv(rng, config, program)
         reset_at = int(rng.integers(20, 900)) if index in RESETS else None
         result.append(
@@ -210,7 +214,7 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
                 f"stalls{index}" + ("-reset" if reset_at else ""), parameters, *program,
                 conv, weights, _vector(rng, config, program, "u", 12),
                 _vector(rng, config, program, "x", 16),
-                stalls_index=index, seed=seed, reset_at=reset_at,
+                stalls_index=BURSTS if index == DENSE else index, seed=seed, reset_at=reset_at,
             )
         )  # fmt: skip
     return result

@@ -20,7 +20,8 @@ from golden.scale_tables import (
 
 __all__ = ["cases"]
 
-CASES = 12
+CASES = 13
+DENSE = 12
 RESETS = (1, 4)
 CROWDED = 5
 CROWD = 140  # more than half of what a counter of tiles in flight holds
@@ -165,7 +166,7 @@ def _programs(
 ) -> tuple[list[Program], list[int], WriteEvents]:
     """Return one program, or two one after the other; the first set of each; the writes."""
     count = 2 if index in TWICE and config.groups > 1 else 1
-    programs = [random_program(rng, config)]
+    programs = [random_program(rng, config, dense=index == DENSE)]
     if count == 2:
         programs.append(random_program(rng, config, programs[0][1]))
     starts = [place * SETS for place in range(count)]

@@ -1,0 +1,1 @@
+"""What the benches exercise: functional bins of the golden cases, and Verilator's counters."""
