@@ -75,6 +75,7 @@ def datapath_case(
         "o_edge": outputs.edge,
     }  # fmt: skip
     model = DatapathModel(config, events, sets, conv, activation, edge, outputs)
+    clear = generator(seed, stalls_index, 1).random(CLEARS) < RARE
     finish = np.flatnonzero(conv["last"] & conv["end"])
     delivered_set = {
         "o_conv": np.repeat(conv["set"][finish], conv["pixel"][finish] + 1),
@@ -86,7 +87,7 @@ def datapath_case(
         stall_choices((*model.inputs, *model.outputs), stalls_index, seed), seed,
         reset_at=reset_at, groups=outputs.conv_group,
         allowed=_writer(events, delivered_set, len(sets)),
-        plain_in={"clear": (generator(seed, stalls_index, 1).random(CLEARS) < RARE).astype(np.int64)},
+        plain_in={"clear": clear.astype(np.int64)},
     )  # fmt: skip
 
 

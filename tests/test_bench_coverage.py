@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cosim.cli import main
+from cosim.cli import run
 from cosim.coverage.bins import BLOCKS, functional
 from cosim.coverage.observed import longest_run
 from cosim.coverage.rtl import Point, exceptions, read_counters, summarize, unread_bits
@@ -103,15 +103,15 @@ def test_exceptions_excuse_holes_and_nothing_else(tmp_path):
 
 def test_command(tmp_path, capsys):
     report = tmp_path / "coverage.json"
-    assert main(["coverage", "--block", "operand", "--json", str(report)]) == 0
+    assert run(["coverage", "--block", "operand", "--json", str(report)]) == 0
     record = json.loads(report.read_text())
     assert record["functional"]["operand"]["holes"] == []
     hit, total = record["rtl"]["operand"]["toggle"]
     assert hit == total > 500
-    assert main(["coverage", "--block", "adder"]) == 2
+    assert run(["coverage", "--block", "adder"]) == 2
     assert "block 'adder' has no bins; allowed: operand" in capsys.readouterr().err
 
 
 @pytest.mark.long
 def test_all_blocks_reach_the_goals():
-    assert main(["coverage"]) == 0
+    assert run(["coverage"]) == 0

@@ -16,7 +16,7 @@ FORGOTTEN = Fault(
     "operand.py",
     "m.d.comb += self.i.ready.eq(enable)",
     "stuck = Signal(4, reset_less=True)\n"
-    "        m.d.sync += stuck.eq(stuck & ~self.i.valid.replicate(4))\n"
+    "        m.d.sync += stuck.eq(stuck & ~(self.i.valid & self.o.ready).replicate(4))\n"
     "        m.d.comb += self.i.ready.eq(enable & ~stuck.any())",
     "operand",
     ("i",),

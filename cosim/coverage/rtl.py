@@ -55,7 +55,7 @@ def _entries(file: Path) -> Iterator[tuple[Mapping[str, str], int]]:
     for line in file.read_text(encoding="utf-8").splitlines():
         if found := _ENTRY.match(line):
             parts = (part.split("\x02", 1) for part in found[1].split("\x01") if part)
-            yield dict(parts), int(found[2])  # type: ignore[arg-type]  # pairs
+            yield dict(parts), int(found[2])
 
 
 def unread_bits(verilog: str) -> set[str]:
