@@ -20,6 +20,7 @@ from cosim.toolchain import lint
 from golden.errors import UserError
 from hdl.blocks import BLOCKS
 from hdl.emit import EmittedDesign, Origin, emit, snake_case, write
+from hdl.verilog.names import _KEYWORDS, plain
 
 
 class ToyLane(wiring.Component):
@@ -235,6 +236,20 @@ def test_lint_is_clean_at_16x16(tmp_path):
 def test_large_datapath_is_clean(size, tmp_path):
     write(generate("datapath", sized("datapath", *size)), tmp_path)
     assert [message.text for message in lint(tmp_path, "datapath")] == []
+
+
+def test_no_name_is_a_word_of_the_language(tmp_path):
+    def errors(names):
+        ports = ", ".join(f"input wire {name}" for name in names)
+        body = f"assign result = ^{{{', '.join(names)}}};"
+        text = f"module m({ports}, output wire result); {body} endmodule\n"
+        (tmp_path / "m.v").write_text(text)
+        return lint(tmp_path, "m")
+
+    words = sorted(_KEYWORDS)
+    assert not errors([plain(word) for word in words])
+    for word in ("before", "until", "soft", "bind", "foreach", "process_"):
+        assert bool(errors([word])) == (plain(word) != word), word
 
 
 def test_lint_finds_a_fault(tmp_path):
