@@ -7,7 +7,7 @@ import numpy as np
 
 from cosim.scale_programs import Program, random_program, random_step
 from cosim.stimulus import Parameters, generator, make_case, stall_choices
-from golden.cycles import Case
+from golden.cycles import Allowed, Case
 from golden.datapath import Beats, DatapathConfig, DatapathModel, datapath
 from golden.numbers import Int64
 from golden.scale_tables import Table, TableSet, WriteEvents, writes
@@ -20,8 +20,7 @@ BEATS_MAX = 120  # of a vector tile
 CASES = 13
 CLEARS = 2000  # cycles in which the counters may be cleared
 RARE = 0.003
-DENSE = 12
-BURSTS = 15  # stalls that let the activation path run empty between tiles now and then
+DENSE = 12  # every step begins a group; a path runs empty before its first change of step
 CROWD = 30  # tiles of one beat
 RESETS = (1, 6)
 
@@ -47,12 +46,14 @@ def datapath_case(
     stalls_index: int,
     seed: int,
     reset_at: int | None = None,
+    drained: bool = False,
 ) -> Case:
     """Return the case of three paths that use ``sets`` in order.
 
     ``conv``, ``activation``, ``edge``: as ``golden.datapath.datapath`` takes them, with a field
     ``set``, the index into ``sets``, which never decreases. The next contents of a bank are written
-    once every path has delivered all tiles of the present ones.
+    once every path has delivered all tiles of the present ones. ``drained``: activation and edge
+    deliver all that they have before they take the first tile of another step.
     """
     config = config_of(parameters)
     events = writes(config.scale_file, boundaries, sets)
@@ -75,6 +76,10 @@ def datapath_case(
         "o_edge": outputs.edge,
     }  # fmt: skip
     model = DatapathModel(config, events, sets, conv, activation, edge, outputs)
+    paths = {"activation": activation, "edge": edge} if drained else {}
+    emptied = {
+        path: int(np.argmax(np.diff(beats["step"]) != 0)) + 1 for path, beats in paths.items()
+    }
     clear = generator(seed, stalls_index, 1).random(CLEARS) < RARE
     finish = np.flatnonzero(conv["last"] & conv["end"])
     delivered_set = {
@@ -86,7 +91,7 @@ def datapath_case(
         name, "datapath", parameters, model, payloads,
         stall_choices((*model.inputs, *model.outputs), stalls_index, seed), seed,
         reset_at=reset_at, groups=outputs.conv_group,
-        allowed=_writer(events, delivered_set, len(sets)),
+        allowed=_writer(events, delivered_set, len(sets), emptied),
         plain_in={"clear": clear.astype(np.int64)},
     )  # fmt: skip
 
@@ -96,8 +101,13 @@ def _with_tile(beats: Beats, own: Sequence[str], fields: Sequence[str]) -> Beats
     return {key: beats.get(key, zeros) for key in (*own, *fields, "channel_tile")}
 
 
-def _writer(events: WriteEvents, delivered_set: Mapping[str, Int64], sets: int):  # type: ignore[no-untyped-def]  # the closure below is golden.cycles.Allowed
-    """Allow the writes of set n + 2 once every path has delivered its beats of set n."""
+def _writer(
+    events: WriteEvents, delivered_set: Mapping[str, Int64], sets: int, emptied: Mapping[str, int]
+) -> Allowed:
+    """Allow the writes of set n + 2 once every path has delivered its beats of set n.
+
+    ``emptied``: beats of a path that must have left before the next goes in.
+    """
     write_set = np.cumsum(np.r_[0, (events.payload["table"] == Table.COMMIT)[:-1]])
     limits = np.searchsorted(write_set, np.arange(sets + 2), "right").tolist()
     needs = {
@@ -110,7 +120,8 @@ def _writer(events: WriteEvents, delivered_set: Mapping[str, Int64], sets: int):
         nonlocal done
         while done < sets and all(got[stream] >= need[done] for stream, need in needs.items()):
             done += 1
-        return {"i_write": limits[min(done + 1, sets + 1)]}
+        waits = {f"i_{p}": n for p, n in emptied.items() if got[f"o_{p}"] < n}
+        return waits | {"i_write": limits[min(done + 1, sets + 1)]}
 
     return allowed
 
@@ -215,7 +226,8 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
                 f"stalls{index}" + ("-reset" if reset_at else ""), parameters, *program,
                 conv, weights, _vector(rng, config, program, "u", 12),
                 _vector(rng, config, program, "x", 16),
-                stalls_index=BURSTS if index == DENSE else index, seed=seed, reset_at=reset_at,
+                stalls_index=0 if index == DENSE else index, seed=seed, reset_at=reset_at,
+                drained=index == DENSE,
             )
         )  # fmt: skip
     return result

@@ -21,7 +21,8 @@ from golden.scale_tables import (
 __all__ = ["cases"]
 
 CASES = 13
-DENSE = 12
+DENSE = 12  # every step begins a group and has its tiles, and nobody stalls
+DENSE_BEATS = 4
 RESETS = (1, 4)
 CROWDED = 5
 CROWD = 140  # more than half of what a counter of tiles in flight holds
@@ -35,11 +36,12 @@ PATHS = ScaleFileModel.PATHS
 
 def _tiles(
     rng: np.random.Generator, config: ScaleFileConfig, program: Program, side_width: int,
-    crowd: int,
+    crowd: int, dense: bool,
 ) -> dict[str, Int64]:  # fmt: skip
     """Return the beats of one path: some tiles of most sets, in the order of the sets.
 
-    Each of the first two sets has ``crowd`` tiles of one beat, if that is not 0.
+    Each of the first two sets has ``crowd`` tiles of one beat, if that is not 0. ``dense``: they
+    have a tile of ``DENSE_BEATS`` for every one of their steps, in order.
 
     Tiles of the last set have one beat, so that one can stand before its check with none in flight.
     """
@@ -49,12 +51,16 @@ def _tiles(
         few = TILES_PER_SET if index == 0 else int(rng.choice([0, 1, TILES_PER_SET, MANY]))
         crowded = crowd and index < 2
         single = crowded or index == len(sets) - 1
-        for _ in range(crowd if crowded else few):
+        every = dense and index < 2
+        few = len(tables.bias) if every else few
+        for number in range(crowd if crowded else few):
             beats = 1 if single else int(rng.integers(1, 6))
+            beats = DENSE_BEATS if every else beats
+            step = random_step(rng, boundaries, tables)
             fields = {
                 "bank": tables.bank,
                 "table_set": tables.table_set,
-                "step": random_step(rng, boundaries, tables),
+                "step": tables.step_base + number if every else step,
                 "segment": int(rng.integers(0, 2)),
                 "channel_tile": int(rng.integers(0, config.channel_tiles)),
                 "set": index,
@@ -73,10 +79,13 @@ def _with_strays(
     """Return ``events`` with writes among them that change no contents.
 
     They go to a table that does not exist, and to boundary registers beyond the last whose number
-    differs from that of one written just before in one bit.
+    differs from that of one written just before in one bit. None stands right in front of
+    boundaries that are written anew: it would close the bank of a tile that they wait for.
     """
     payload = events.payload
-    boundaries = np.flatnonzero(payload["table"] == Table.BOUNDARY)
+    is_boundary = payload["table"] == Table.BOUNDARY
+    anew = np.flatnonzero(is_boundary[1:] & ~is_boundary[:-1]) + 1
+    boundaries = np.flatnonzero(is_boundary)
     written = rng.choice(boundaries, STRAYS) if len(boundaries) else boundaries
     rows = payload["row"][written] ^ 1 << rng.integers(0, config.row_bits, size=len(written))
     written, rows = written[rows >= config.groups - 1], rows[rows >= config.groups - 1]
@@ -89,8 +98,9 @@ def _with_strays(
         "lane": np.zeros(len(place), dtype=np.int64),
         "data": rng.integers(0, 1 << 32, size=len(place)),
     }
-    mixed = {name: np.insert(payload[name], place, stray[name]) for name in payload}
-    return WriteEvents(mixed, np.insert(events.commits, place, -1))
+    kept = ~np.isin(place, anew)
+    mixed = {name: np.insert(payload[name], place[kept], stray[name][kept]) for name in payload}
+    return WriteEvents(mixed, np.insert(events.commits, place[kept], -1))
 
 
 def _joined(parts: list[dict[str, Int64]]) -> dict[str, Int64]:
@@ -189,7 +199,8 @@ def _case(index: int, seed: int, parameters: Parameters) -> Case:
     for path in PATHS:
         width = int(parameters.get(f"{path}_side", 0))
         crowd = CROWD if path == "conv" and index == CROWDED else 0
-        parts = [_tiles(rng, config, program, width, crowd) for program in programs]
+        dense = index == DENSE
+        parts = [_tiles(rng, config, program, width, crowd, dense) for program in programs]
         constants[path] = _joined(
             [lookup(config, *program, part) for program, part in zip(programs, parts, strict=True)]
         )
@@ -225,7 +236,8 @@ def _case(index: int, seed: int, parameters: Parameters) -> Case:
     reset_at = int(rng.integers(20, 1000)) if index in RESETS else None
     return make_case(
         f"stalls{index}" + ("-reset" if reset_at else ""), "scale_file", parameters, model,
-        payloads, stall_choices((*model.inputs, *model.outputs), index, seed), seed,
+        payloads,
+        stall_choices((*model.inputs, *model.outputs), 0 if index == DENSE else index, seed), seed,
         reset_at=reset_at, groups=found["group"], feedback=order.feedback, allowed=order.allowed,
     )  # fmt: skip
 

@@ -39,6 +39,7 @@ Feedback = Callable[[Mapping[str, int], Mapping[str, bool]], Mapping[str, int]]
 Allowed = Callable[[Mapping[str, int]], Mapping[str, int]]
 
 STALL_PATTERNS = ("never", "light", "heavy", "bursty", "alternating")
+IDLE_MAX = 10_000  # far beyond any pause of a pattern and any latency: a deadlock
 _PATTERN_CYCLES = 8191  # prime, so that a repeated pattern never locks to a tile's length
 
 
@@ -258,8 +259,8 @@ def simulate(
     values, the last one held. ``feedback``: plain inputs that follow the outputs in the same
     cycle, from the beats offered and the readies. ``allowed``: from the number of beats
     that each stream has moved so far, how many beats of an input may be offered (none named:
-    all), for sources that wait for results. ``RuntimeError`` after ``cycles_max`` cycles, with
-    what is missing.
+    all), for sources that wait for results. ``RuntimeError`` after ``cycles_max`` cycles, or
+    ``IDLE_MAX`` without a beat that moves, with what is missing.
     """
     model.reset()
     plain_in = plain_in or {}
@@ -273,10 +274,10 @@ def simulate(
     plain_seen: dict[str, list[int]] = {name: [] for name in model.plain_outputs}
     plain_driven: dict[str, list[int]] = defaultdict(list)
     plain_values = {name: np.asarray(values).tolist() for name, values in plain_in.items()}
-    cycle = 0
+    cycle = moved = 0
     end = -1
     while end < 0 or cycle < end:
-        if cycle >= cycles_max:
+        if cycle >= cycles_max or (end < 0 and cycle - moved > IDLE_MAX):
             missing = {n: sent[n] - next_beat[n] for n in model.inputs} | {
                 n: delivered[n] - got[n] for n in model.outputs
             }
@@ -305,12 +306,15 @@ def simulate(
                 accepted[name] = valid[name]
                 next_beat[name] += 1
                 pending[name] = False
+                moved = cycle
             else:
                 accepted[name] = BUBBLE
         for name in model.outputs:
             beats[name].append(offered[name])
             readies[name].append(ready[name])
-            got[name] += offered[name] >= 0 and ready[name]
+            if offered[name] >= 0 and ready[name]:
+                got[name] += 1
+                moved = cycle
         for name, value in plain_out.items():
             plain_seen[name].append(value)
         for name, value in plain.items():

@@ -69,6 +69,17 @@ def test_tiles_of_several_passes_never_stall_the_input():
     assert trace.inputs["i"].ready.all()
 
 
+def test_a_simulation_that_stands_still_says_what_is_missing():
+    one = np.array([1])
+    with pytest.raises(RuntimeError, match=r"beats left: \{'i': 0, 'o': 1\}"):
+        simulate(
+            AccumulatorModel(one - 1, one, one),
+            sent={"i": 1},
+            delivered={"o": 2},
+            stalls={name: stall_pattern("never", 0) for name in ("i", "o")},
+        )
+
+
 @pytest.mark.parametrize(("depth", "cols"), [(1, 1), (5, 2), (8, 3)])
 def test_level1(depth, cols):
     parameters = {"depth": depth, "cols": cols, "sum_width": 20, "side_width": 5}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cosim.scale_programs import config_of, random_set
-from cosim.tb_scale_file import cases
+from cosim.tb_scale_file import CASES, cases
 from golden.scale_tables import ScaleFileConfig, group_of, lookup, writes
 from hdl.scale_file import ScaleFile
 from tests.block_test import assert_level1, assert_level2
@@ -100,3 +100,9 @@ def test_sizes_of_rows():
     config = ScaleFileConfig(groups=8, resident_groups=3, steps=5, channel_tiles=3, lanes=4)
     assert (config.group_row_bits, config.step_row_bits, config.channel_tile_bits) == (2, 3, 2)
     assert config.row_bits == 5
+
+
+def test_a_stray_write_does_not_block_boundaries_written_anew():
+    """Seed 6 once closed a bank in front of a tile for which new boundaries waited, for ever."""
+    parameters = {"groups": 8, "resident_groups": 8, "steps": 8, "channel_tiles": 4, "lanes": 4}
+    assert len(cases(6, parameters)) == CASES

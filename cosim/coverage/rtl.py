@@ -70,12 +70,14 @@ def unread_bits(verilog: str) -> set[str]:
     return found
 
 
-def read_counters(file: Path, rtl: Path) -> Counter[Point]:
+def read_counters(file: Path, rtl: Path) -> tuple[Counter[Point], set[Point]]:
     """Counts of every point in a file that Verilator wrote of the Verilog in ``rtl``.
 
-    ``UserError`` if there is none in it.
+    And the toggles that are no points, because nothing reads the bit. ``UserError`` if there is no
+    point in it.
     """
     counts: Counter[Point] = Counter()
+    left_out: set[Point] = set()
     verilog = {path.stem: path.read_text(encoding="utf-8") for path in rtl.glob("*.v")}
     unread = {module: unread_bits(text) for module, text in verilog.items()}
     places: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
@@ -85,8 +87,11 @@ def read_counters(file: Path, rtl: Path) -> Counter[Point]:
             continue
         if kind == "toggle":
             bit = entry["o"].replace("___05F", "__")  # Verilator's name of two underscores
-            if bit.partition(":")[0] not in unread[module]:
-                counts[Point(kind, module, bit)] += count
+            point = Point(kind, module, bit)
+            if bit.partition(":")[0] in unread[module]:
+                left_out.add(point)
+            else:
+                counts[point] += count
             continue
         line = int(entry["l"])
         text = verilog[Path(entry["f"]).stem].splitlines()[line - 1].strip()
@@ -98,7 +103,7 @@ def read_counters(file: Path, rtl: Path) -> Counter[Point]:
             counts[Point(kind, module, named)] += sum(n for at, n in found if at == line)
     if not counts:
         raise UserError(f"{file}: holds no coverage counters")
-    return counts
+    return counts, left_out
 
 
 def exceptions(block: str, file: Path = EXCEPTIONS) -> dict[str, str]:

@@ -27,12 +27,16 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class BlockCoverage:
-    """``bins``: hit or not, by name; ``excused``: holes with a reason; ``rtl``: by kind."""
+    """``bins``: hit or not, by name; ``excused``: holes with a reason; ``rtl``: by kind.
+
+    ``unread``: toggles that are no points, because nothing reads their bit.
+    """
 
     block: str
     bins: Mapping[str, bool]
     excused: Mapping[str, str]
     rtl: Mapping[str, Counts]
+    unread: int
 
     @property
     def holes(self) -> list[str]:
@@ -48,14 +52,20 @@ class BlockCoverage:
         """The JSON of the functional part and of the RTL's."""
         rtl: dict[str, Any] = {kind: [c.hit, c.total] for kind, c in self.rtl.items()}
         rtl["excused"] = sum(c.excused for c in self.rtl.values())
+        rtl["unread"] = self.unread
         rtl["holes"] = [str(point) for c in self.rtl.values() for point in c.holes]
         hit = sum(self.bins.values())
         part = {"bins": len(self.bins), "hit": hit, "excused": len(self.excused)}
         return part | {"holes": self.holes}, rtl
 
 
-def counters(block: str, parameters: Mapping[str, Any], cases: Sequence[Case]) -> Counter[Point]:
-    """Verilator's counts over ``cases``. ``UserError`` if the RTL differs from the golden model."""
+def counters(
+    block: str, parameters: Mapping[str, Any], cases: Sequence[Case]
+) -> tuple[Counter[Point], set[Point]]:
+    """Verilator's counts over ``cases``, as ``read_counters`` gives them.
+
+    ``UserError`` if the RTL differs from the golden model.
+    """
     with tempfile.TemporaryDirectory() as folder:
         rtl = emit_verilog(block, parameters, Path(folder) / "rtl")
         program = build_program(rtl, coverage=True)
@@ -73,10 +83,13 @@ def block_coverage(jobs: Sequence[Job], progress: Progress | None = None) -> Blo
     """Coverage of one block over ``jobs`` of its bench."""
     block = jobs[0].block
     counts: Counter[Point] = Counter()
+    unread: set[Point] = set()
     for index, job in enumerate(jobs):
         if progress is not None:
             progress(block, index, len(jobs))
-        counts.update(counters(block, job.parameters, job.cases))
+        found, left_out = counters(block, job.parameters, job.cases)
+        counts.update(found)
+        unread |= left_out
     bins = functional([case for job in jobs for case in job.cases])
     excuses = exceptions(block)
     named = {name: excuses.pop(name) for name in bins if name in excuses}
@@ -85,4 +98,4 @@ def block_coverage(jobs: Sequence[Job], progress: Progress | None = None) -> Blo
         raise UserError(f"coverage exception {covered[0]!r} is of a bin that is hit: take it out")
     if progress is not None:
         progress(block, len(jobs), len(jobs))
-    return BlockCoverage(block, bins, named, summarize(counts, excuses))
+    return BlockCoverage(block, bins, named, summarize(counts, excuses), len(unread))

@@ -43,14 +43,6 @@ class FusedLayer:
     narrow: bool  # every operand is an int8
 
 
-def _edge(layer: Layer, g: int) -> tuple[Tensor, Tensor, Tensor]:
-    """M, n, k of every input channel."""
-    multiplier, shift, k = layer.edge[g]
-    k = torch.zeros_like(shift) if k is None else k
-    inputs = sum(layer.spec.segments)
-    return tuple(v.expand(inputs).contiguous() for v in (multiplier, shift, k))  # type: ignore[return-value]  # three
-
-
 def _is_narrow(layer: Layer) -> bool:
     if layer.kind == "int8_attention":
         return True
@@ -75,7 +67,7 @@ def fuse(artifact: Artifact, layer: Layer, device: torch.device) -> FusedLayer:
         multiplier=list(table("M")),
         shift=list(table("n")),
         bias=table("b"),
-        edge=[_edge(layer, g) for g in range(len(layer.edge))],
+        edge=[layer.channel_edge(g) for g in range(len(layer.edge))],
         narrow=_is_narrow(layer),
     )
 

@@ -43,6 +43,17 @@ class Layer:
     merged: bool  # whether bias and half may be added as one
     bias: Tensor  # of every step, (T, Cout), float64: for exact_matmul
 
+    def channel_edge(self, g: int) -> tuple[Tensor, Tensor, Tensor]:
+        """M, n, k of every input channel in group ``g``, each (Cin,) int64."""
+        multiplier, shift, k = self.edge[g]
+        inputs = sum(self.spec.segments)
+        shifted = torch.zeros_like(shift) if k is None else k
+        return (
+            multiplier.expand(inputs).contiguous(),
+            shift.expand(inputs).contiguous(),
+            shifted.expand(inputs).contiguous(),
+        )
+
 
 @dataclass(frozen=True)
 class _Edge:

@@ -101,7 +101,7 @@ class NativeLayer:
         return cls(
             layer,
             [t.to(torch.float32) for t in layer.operands],
-            [_edge(layer, g) for g in layer.edge],
+            [_edge(layer, g) for g in range(len(layer.edge))],
         )
 
     @property
@@ -124,18 +124,10 @@ class NativeLayer:
         return out
 
 
-def _edge(
-    layer: Layer, values: tuple[Tensor, Tensor, Tensor | None]
-) -> tuple[Tensor, Tensor, Tensor]:
-    inputs = sum(layer.spec.segments)
-    multiplier, shift, k = (torch.zeros(1, dtype=torch.int64) if v is None else v for v in values)
-    scale = torch.ldexp(multiplier.double(), -shift)
-    half, step = (shift > 0) * 0.5, torch.ldexp(torch.ones(1, dtype=torch.float64), k)
-
-    def every(values: Tensor) -> Tensor:
-        return values.double().expand(inputs).contiguous()
-
-    return every(scale), every(half), every(step)
+def _edge(layer: Layer, g: int) -> tuple[Tensor, Tensor, Tensor]:
+    multiplier, shift, k = layer.channel_edge(g)
+    step = torch.ldexp(torch.ones_like(k, dtype=torch.float64), k)
+    return torch.ldexp(multiplier.double(), -shift), (shift > 0).double() * 0.5, step
 
 
 def group_norm(
