@@ -107,6 +107,7 @@ def test_command(tmp_path, capsys):
     report = tmp_path / "coverage.json"
     assert run(["coverage", "--block", "operand", "--json", str(report)]) == 0
     record = json.loads(report.read_text())
+    assert record["reached"] is True
     assert record["functional"]["operand"]["holes"] == []
     hit, total = record["rtl"]["operand"]["toggle"]
     assert hit == total > 500

@@ -173,9 +173,10 @@ class Page(HTMLParser):
 
 COVERAGE = {
     "seed": 1,
-    "functional": {"x": {"bins": 3, "hit": 2, "holes": ["swap <b>&"]}},
+    "reached": True,
+    "functional": {"x": {"bins": 4, "hit": 2, "excused": 1, "holes": ["swap <b>&"]}},
     "rtl": {"x": {"line": [9, 9], "branch": [1, 3], "toggle": [9999, 10000], "excused": 1,
-                  "holes": []}},
+                  "unread": 6, "holes": []}},
 }  # fmt: skip
 MUTATION = {
     "mutation": [
@@ -210,7 +211,8 @@ def test_page_of_everything_else():
     assert '<p class="verdict good">passed</p>' in text
     for words in ("swap &lt;b&gt;&amp;", "66.7 %", "33.3 %", "99.9 %", "99.0 %", "0.90", "x.y"):
         assert words in text
-    assert "failed" in render([{**FORMAL, "failed": 1}])
+    for red in ({**FORMAL, "failed": 1}, {**COVERAGE, "reached": False}):
+        assert '<p class="verdict bad">failed</p>' in render([red])
 
 
 def test_nothing_compared_is_not_green():

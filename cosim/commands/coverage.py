@@ -72,6 +72,7 @@ def coverage(
             "functional": {name: part for name, (part, _) in parts.items()},
             "rtl": {name: part for name, (_, part) in parts.items()},
             "seed": seed,
+            "reached": all(result.reached for result in results),
         }
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ Report = Mapping[str, Any]
 # what a report is: the keys that it must have, and whether it shows a fault
 KINDS: dict[str, tuple[set[str], Callable[[Report], bool]]] = {
     "cosim": ({"suite", "items", "first_mismatches"}, lambda report: not report["passed"]),
-    "coverage": ({"functional"}, lambda report: False),
+    "coverage": ({"functional", "reached"}, lambda report: not report["reached"]),
     "mutation": ({"mutation"}, lambda report: False),
     "formal": ({"proofs", "failed"}, lambda report: report["failed"] > 0),
     "bench": ({"cosim"}, lambda report: False),
