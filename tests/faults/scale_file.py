@@ -1,0 +1,55 @@
+"""Faults planted in ``hdl/scale_file.py`` and what it is made of."""
+
+from tests.faults.fault import Fault
+
+__all__ = ["FAULTS", "PARAMETERS"]
+
+PARAMETERS: dict[str, int | str] = {"lanes": 2}
+
+FAULTS = (
+    Fault(
+        "group_a_tile_early",
+        "tile_lookup.py",
+        "self.boundaries[index] <= first.step",
+        "self.boundaries[index] <= self.i.payload.step",
+        "scale_file",
+        ("o_conv", "o_activation", "o_edge", "o_read"),
+        "group switched a tile early",
+    ),
+    Fault(
+        "group_a_tile_late",
+        "tile_lookup.py",
+        "self.boundaries[index] <= first.step",
+        "self.boundaries[index] <= checked.step",
+        "scale_file",
+        ("o_conv", "o_activation", "o_edge", "o_read"),
+        "group switched a tile late",
+    ),
+    Fault(
+        "boundary_off_by_one",
+        "tile_lookup.py",
+        "self.boundaries[index] <= first.step",
+        "self.boundaries[index] < first.step",
+        "scale_file",
+        ("o_conv", "o_activation", "o_edge", "o_read"),
+        "group begins a step late",
+    ),
+    Fault(
+        "stale_bank",
+        "tile_lookup.py",
+        "passes.eq(checked_valid & matches & bank.loaded",
+        "passes.eq(checked_valid & bank.loaded",
+        "scale_file",
+        ("o_conv", "o_activation", "o_edge", "i_conv", "i_activation", "i_edge", "bank_busy"),
+        "stale scale bank: a tile passes before its set is loaded",
+    ),
+    Fault(
+        "bank_overwritten_in_use",
+        "scale_file.py",
+        "idle[bank].eq(~self.bank_busy[bank] & ~Cat(starts).any())",
+        "idle[bank].eq(1)",
+        "scale_file",
+        ("i_write", "o_conv", "o_activation", "o_edge"),
+        "bank written while its tiles are in flight",
+    ),
+)
