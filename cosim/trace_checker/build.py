@@ -3,23 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosim.build import build_failure, compile_jobs
 from cosim.cache import cache_key, cached
-from cosim.fst import fst_make_words, fst_options
+from cosim.fst import fst_options
 from cosim.manifest import Manifest, Port, content_hash, load_manifest
-from cosim.process_group import run_group
-from cosim.toolchain import require_build_tools, verilator_binary, verilator_environment
+from cosim.native import MAKE, OPTIONS, build_native, runtime_objects
+from cosim.toolchain import require_build_tools
 from cosim.trace_checker.layout import Layout, net_bytes
 
 __all__ = ["Program", "build_program", "ports_header"]
 
 HERE = Path(__file__).resolve().parent
 SOURCES = ("main.cpp", "checker.h")
-# -O3 of Verilator; g++ -O2: -O3 takes half as long again to compile and runs no faster
-OPTIONS = ("--no-timing", "--quiet-stats", "-Wno-fatal", "-O3")
 # not --coverage: expression coverage stops Verilator 5.48 with an internal error at array selects
 COVERAGE = ("--coverage-line", "--coverage-toggle")
-MAKE = ("OPT_FAST=-O2", "OPT_SLOW=-O1", "OPT_GLOBAL=-O2")
 
 
 @dataclass(frozen=True)
@@ -56,49 +52,10 @@ def build_program(rtl: Path, *, waves: bool = False, coverage: bool = False) -> 
         if coverage:
             flags += ["-CFLAGS", "-DSTEPSCALE_COVERAGE"]
         words = ["--exe", *flags, "--top-module", manifest.top, *files]
-        _build(folder, manifest.top, [*options, *words], _runtime(options))
-        for path in folder.iterdir():
-            if path.name not in ("Vtop", "build.log"):
-                path.unlink()
+        build_native(folder, manifest.top, [*options, *words], runtime_objects(options))
 
     folder = cached("models", f"{manifest.top}-checker-{key[:20]}", make)
     return Program(manifest, layout, folder / "Vtop", waves)
-
-
-def _build(
-    folder: Path, top: str, words: list[str], objects: list[Path], goals: tuple[str, ...] = ()
-) -> None:
-    log = folder / "build.log"
-    verilate = [str(verilator_binary()), "--cc", "--prefix", "Vtop", "--Mdir", str(folder), *words]
-    make = ["make", "-j", str(compile_jobs()), "-C", str(folder), "-f", "Vtop.mk", *MAKE]
-    make += [*fst_make_words(words), *goals]
-    copy = [["cp", *map(str, objects), str(folder)]] if objects else []
-    with log.open("w") as stream:
-        for command in (verilate, *copy, make):
-            status = run_group(command, cwd=folder, env=verilator_environment(), stdout=stream)
-            if status:
-                stream.flush()
-                name = Path(command[0]).name
-                raise build_failure(top, log, f"{name} ended with status {status}")
-
-
-def _runtime(options: list[str]) -> list[Path]:
-    """Compile Verilator's run-time library for ``options`` and return its objects."""
-
-    def make(folder: Path) -> None:
-        empty = folder / "runtime.v"
-        empty.write_text("module runtime(input a, output b); assign b = a; endmodule\n")
-        extra = folder / "objects.mk"
-        extra.write_text("all_objects: $(VK_GLOBAL_OBJS)\n")
-        goals = ("-f", str(extra), "all_objects")
-        words = ["--exe", "--top-module", "runtime", str(empty), str(HERE / "main.cpp")]
-        _build(folder, "runtime", [*options, *words], [], goals)
-        for path in folder.iterdir():
-            if path.suffix != ".o":
-                path.unlink()
-
-    key = cache_key({"options": options, "make": MAKE})[:20]
-    return sorted(cached("runtime", f"checker-{key}", make).glob("*.o"))
 
 
 def _net(name: str) -> str:
