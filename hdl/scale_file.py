@@ -1,6 +1,6 @@
 """Timestep-group scale register file: the constants of a tile at its sampler step."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Assert, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -232,7 +232,12 @@ class ScaleFile(wiring.Component):
             ]
             entered = sum(starts[1:], starts[0])
             left = sum(releases[1:], releases[0])
-            m.d.sync += in_flight.eq((in_flight + entered - left)[:IN_FLIGHT_BITS])
+            legal = Signal(name=f"legal_{bank}")
+            m.d.comb += legal.eq(left <= in_flight + entered)
+            m.d.sync += [
+                in_flight.eq((in_flight + entered - left)[:IN_FLIGHT_BITS]),
+                Assert(legal),  # type: ignore[call-arg]  # the stubs lag behind
+            ]
             m.d.comb += [
                 self.bank_busy[bank].eq(in_flight != 0),
                 idle[bank].eq(~self.bank_busy[bank] & ~Cat(starts).any()),

@@ -6,6 +6,7 @@ from amaranth.sim import Simulator
 
 from hdl.mac_array import MacArray
 from hdl.requantizer import Requantizer
+from hdl.scale_file import ScaleFile
 
 
 def _stops(block, inputs):
@@ -34,3 +35,10 @@ def test_requantizer_takes_no_shift_above_47(n, valid, stops):
     block = Requantizer(lanes=2)
     inputs = [(block.i.payload.shift[1], n), (block.i.valid, valid), (block.o.ready, 1)]
     assert _stops(block, inputs) == stops
+
+
+@pytest.mark.parametrize("released", [0, 1])
+def test_scale_file_releases_no_tile_that_it_has_not_taken(released):
+    block = ScaleFile(groups=2, resident_groups=1, steps=1, channel_tiles=1, lanes=1)
+    inputs = [(block.release_edge, released), (block.release_edge_bank, 1)]
+    assert _stops(block, inputs) == bool(released)

@@ -37,8 +37,10 @@ FAULTS = (
     Fault(
         "bank_released_early",
         "datapath.py",
-        "self.scale_file.release_conv.eq(self.o_conv.valid & self.o_conv.ready & done.end)",
-        "self.scale_file.release_conv.eq(accumulator.o.valid & accumulator.o.ready & total.end)",
+        "self.scale_file.release_conv.eq(self.o_conv.valid & self.o_conv.ready & done.end),\n"
+        "            self.scale_file.release_conv_bank.eq(done.bank),",
+        "self.scale_file.release_conv.eq(read.valid & read.ready & total.end),\n"
+        "            self.scale_file.release_conv_bank.eq(tag.bank),",
         "datapath",
         ("bank_busy", "i_write", "o_conv"),
         "bank released before its last value has left the requantizer",
