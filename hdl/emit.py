@@ -220,15 +220,8 @@ def _ports(component: wiring.Component) -> Iterator[dict[str, Any]]:
     for name, member in component.signature.members.items():
         direction = "in" if member.flow == wiring.In else "out"
         if member.is_port:
-            shape = Shape.cast(member.shape)
-            yield {
-                "name": name,
-                "kind": "plain",
-                "direction": direction,
-                "width": shape.width,
-                "signed": shape.signed,
-            }
-        elif isinstance(member.signature, stream.Signature | wiring.FlippedSignature):
+            yield _plain_port(name, member)
+        elif _is_stream(member.signature):
             payload = member.signature.members["payload"].shape
             yield {
                 "name": name,
@@ -241,7 +234,25 @@ def _ports(component: wiring.Component) -> Iterator[dict[str, Any]]:
                 "fields": list(_fields(payload)),
             }
         else:
-            raise TypeError(f"Port {name} must be plain or a stream, not {member!r}")
+            for part, inner in member.signature.members.items():
+                if not inner.is_port:
+                    raise TypeError(f"Port {name}.{part} must be plain, not {inner!r}")
+                yield _plain_port(f"{name}__{part}", inner)
+
+
+def _is_stream(signature: wiring.Signature | wiring.FlippedSignature) -> bool:
+    return isinstance(signature, stream.Signature) or isinstance(signature.flip(), stream.Signature)
+
+
+def _plain_port(name: str, member: wiring.Member) -> dict[str, Any]:
+    shape = Shape.cast(member.shape)
+    return {
+        "name": name,
+        "kind": "plain",
+        "direction": "in" if member.flow == wiring.In else "out",
+        "width": shape.width,
+        "signed": shape.signed,
+    }
 
 
 def _fields(payload: Any) -> Iterator[dict[str, Any]]:
