@@ -9,6 +9,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from cosim.figures import COLOURS, GREY, INK, PANEL, STYLE
 from golden.accelerator.compiler import Program
+from golden.accelerator.listing import short_name
 from golden.accelerator.memory_plan import Life
 from golden.accelerator.operations import Section, Space, Tensor
 from golden.files import atomic_write
@@ -36,16 +37,6 @@ def _kind(tensor: Tensor) -> str:
     return "stream"
 
 
-def _short(name: str) -> str:
-    for long, short in (
-        ("down_blocks.", "d"), ("up_blocks.", "u"), ("mid_block", "m"), (".resnets.", "r"),
-        (".attentions.", "a"), (".downsamplers.0.conv", ".down"), (".upsamplers.0.conv", ".up"),
-        ("conv_shortcut", "shortcut"), (" codes", ""), ("to_out.0", "out"),
-    ):  # fmt: skip
-        name = name.replace(long, short)
-    return name
-
-
 def _draw(axes: Axes, program: Program, lives: list[Life], words: int, steps: int) -> None:
     for life in lives:
         at, tensor = program.plan.address[life.tensor], life.tensor
@@ -57,7 +48,7 @@ def _draw(axes: Axes, program: Program, lives: list[Life], words: int, steps: in
                 linewidth=0.6, alpha=0.85,
             )
         )  # fmt: skip
-        text = _short(tensor.name)
+        text = short_name(tensor.name)
         if tensor.words > LABEL_SHARE * words and width > LETTER_SHARE * len(text) * steps:
             place = (life.first + width / 2, at + tensor.words / 2)
             axes.annotate(text, place, ha="center", va="center", fontsize=6, color="white")

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from cosim.cli import run
+from golden.accelerator.timing.latencies import Timeline
+from golden.accelerator.timing.step_report import read_share
 from golden.errors import UserError
 from golden.evaluation.speed import golden_speed
 from tests.small_network import small_artifact, small_checkpoint
@@ -58,7 +60,7 @@ def test_command(tmp_path, capsys):
         ),
         (["--only", "cosim", "--cycles", "0"], "cycles = 0 is not allowed"),
         (["--only", "cosim", "--repeats", "2"], "repeats = 2 is not allowed"),
-        (["--only", "accelerator"], "only = 'accelerator': nothing to time there"),
+        (["--only", "chip"], "only = 'chip': nothing to time there"),
         (["--threads", "0"], "threads = 0 is not allowed; allowed: an integer in 1..1024"),
         (["--batch-top", "0"], "batch-top = 0 is not allowed"),
         (["--repeats", "2"], "repeats = 2 is not allowed; allowed: an integer in 3..1000"),
@@ -69,3 +71,29 @@ def test_command(tmp_path, capsys):
 def test_command_refuses(arguments, message, capsys):
     assert run(["bench", "--device", "cpu", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_accelerator(tmp_path, capsys):
+    report, picture = tmp_path / "bench.json", tmp_path / "timeline.png"
+    arguments = ["bench", "--only", "accelerator", "--latency", "7"]
+    assert run([*arguments, "--json", str(report), "--timeline", str(picture)]) == 0
+    figures = json.loads(report.read_text())["accelerator"]
+    rows = figures["instructions"]
+    array = [row for row in rows if row["unit"] == "array"]
+    assert sum(row["beats"] for row in array) == figures["array_beats"] == 279_040
+    # every cycle from the first array instruction to the last one's end is a beat or idle
+    assert array[0]["start"] + sum(row["beats"] + row["idle"] for row in array) == array[-1]["end"]
+    assert all(row["dispatch"] <= row["start"] <= row["end"] <= figures["cycles"] for row in rows)
+    assert figures["memory"] == {"latency": 7, "bytes_per_cycle": 16}
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "16x16" in capsys.readouterr().out
+
+
+def test_accelerator_of_no_such_size(capsys):
+    assert run(["bench", "--only", "accelerator", "--size", "5"]) != 0
+    assert "size = 5 is not allowed; allowed: 4, 8, 16, 32" in capsys.readouterr().err
+
+
+def test_share_of_reads():
+    timeline = Timeline([], 100, 0, [(10, 20), (80, 10)])
+    assert read_share(timeline, 10).tolist() == [0, 1, 1, 0, 0, 0, 0, 0, 1, 0]

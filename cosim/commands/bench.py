@@ -1,4 +1,4 @@
-"""``stepscale bench``: speed of co-simulation beside bare Verilator, of integers beside floats."""
+"""``stepscale bench``: speed of co-simulation, of integers beside floats, of the accelerator."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,17 +7,20 @@ import typer
 
 __all__ = ["bench"]
 
-PARTS = ("cosim", "golden")
+PARTS = ("cosim", "golden", "accelerator")
 GOLDEN_REPEATS = 15
 
 
 def bench(
     only: Annotated[
-        str | None, typer.Option(help="part to time: cosim or golden; both if left out")
+        str | None, typer.Option(help="part: cosim, golden or accelerator; all if left out")
     ] = None,
     size: Annotated[
         list[int] | None,
-        typer.Option(help="cosim: rows and columns of the datapath; repeatable; 4, 8, 16, 32"),
+        typer.Option(
+            help="rows and columns, repeatable; cosim: of the datapath, 4, 8, 16 and 32 if left "
+            "out; accelerator: of its array, 16 if left out"
+        ),
     ] = None,
     cycles: Annotated[int, typer.Option(help="cosim: compared in each turn")] = 1_000_000,
     seed: Annotated[int, typer.Option(help="cosim: seed of the cases")] = 1,
@@ -25,7 +28,16 @@ def bench(
         Path | None, typer.Option(help="golden: checkpoint folder; the embedded one if left out")
     ] = None,
     artifact: Annotated[
-        Path | None, typer.Option(help="golden: its artifact; the embedded one's if left out")
+        Path | None,
+        typer.Option(
+            help="golden: of the checkpoint; accelerator: its network; the embedded one if left out"
+        ),
+    ] = None,
+    latency: Annotated[
+        int, typer.Option(help="accelerator: cycles from a request to memory to its data")
+    ] = 40,
+    timeline: Annotated[
+        Path | None, typer.Option(help="accelerator: write the picture of a step here (PNG)")
     ] = None,
     device: Annotated[str, typer.Option(help="golden: auto, cpu or cuda")] = "auto",
     threads: Annotated[
@@ -52,10 +64,13 @@ def bench(
             raise UserError(f"{name} = {value} is not allowed; allowed: an integer in 1..{top}")
     if repeats is not None and not 3 <= repeats <= 1000:
         raise UserError(f"repeats = {repeats} is not allowed; allowed: an integer in 3..1000")
-    if (checkpoint is None) != (artifact is None):
+    if not 0 <= latency <= 100_000:
+        raise UserError(f"latency = {latency} is not allowed; allowed: an integer in 0..100000")
+    if only != "accelerator" and (checkpoint is None) != (artifact is None):
         raise UserError("--checkpoint and --artifact belong together: give both or neither")
-    if json_file is not None:
-        ensure_writable_folder(json_file.parent)
+    for path in (json_file, timeline):
+        if path is not None:
+            ensure_writable_folder(path.parent)
     console = Console()
     report: dict[str, Any] = {}
     if only in (None, "cosim"):
@@ -64,6 +79,8 @@ def bench(
         report["golden"] = _golden(
             console, checkpoint, artifact, device, threads, repeats, batch_top
         )
+    if only in (None, "accelerator"):
+        report["accelerator"] = _accelerator(console, artifact, size or [16], latency, timeline)
     if json_file is not None:
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -104,6 +121,61 @@ def _cosim(
     usual = next((entry for entry in found if entry["rows"] == 16), found[-1])
     keys = ("bare_cycles_per_second", "level3_ratio", "level2_ratio")
     return {**{key: usual[key] for key in keys}, "sizes": found}
+
+
+def _accelerator(
+    console: Any, artifact: Path | None, sizes: list[int], latency: int, timeline: Path | None
+) -> dict[str, Any]:
+    """Predict a step on each array; a row an instruction for the first, and its picture."""
+    from rich import box
+    from rich.table import Table
+
+    from cosim.timeline_picture import write_timeline
+    from golden.accelerator.compiler import compile_roomy
+    from golden.accelerator.listing import short_name
+    from golden.accelerator.timing.latencies import Memory
+    from golden.accelerator.timing.step_report import step_report
+    from golden.calibration.artifact import Artifact, embedded_artifact
+
+    tables = embedded_artifact() if artifact is None else Artifact.load(artifact)
+    memory = Memory(latency)
+    programs = [compile_roomy(tables, size) for size in sizes]
+    found = [step_report(program, memory) for program in programs]
+    rows = Table(
+        title=f"a step on {sizes[0]}x{sizes[0]}, cycles predicted, memory {memory.width} bytes "
+        f"a cycle, latency {latency}",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for column in ("operation", "kind"):
+        rows.add_column(column, no_wrap=True)
+    for column in ("dispatch", "start", "end", "beats", "idle"):
+        rows.add_column(column, justify="right", no_wrap=True)
+    for row in found[0]["instructions"]:
+        numbers = (row[name] for name in ("dispatch", "start", "end", "beats"))
+        idle = f"{row['idle']:,}" if "idle" in row else ""
+        rows.add_row(short_name(row["operation"]), row["kind"], *(f"{n:,}" for n in numbers), idle)
+    console.print(rows)
+    totals = Table(
+        title="steps, predicted: beats, bytes read, utilisation",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for column in ("array", "cycles", "array beats", "vector", "bytes", "step", "3x3", "net"):
+        totals.add_column(column, justify="right", no_wrap=True)
+    for entry in found:
+        counts = (entry[name] for name in ("cycles", "array_beats", "vector_beats", "bytes_read"))
+        shares = (entry["utilisation"][name] for name in ("step", "conv3x3", "network"))
+        totals.add_row(
+            f"{entry['array']}x{entry['array']}",
+            *(f"{count:,}" for count in counts),
+            *(f"{100 * share:.1f} %" for share in shares),
+        )
+    console.print(totals)
+    if timeline is not None:
+        write_timeline(timeline, programs[0], memory)
+        console.print(f"picture: {timeline}", soft_wrap=True, highlight=False)
+    return {**found[0], "sizes": found}
 
 
 def _golden(

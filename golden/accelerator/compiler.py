@@ -20,7 +20,7 @@ from golden.accelerator.schedule import schedule
 from golden.calibration.artifact import Artifact
 from golden.errors import UserError
 
-__all__ = ["Program", "compile_artifact"]
+__all__ = ["Program", "compile_artifact", "compile_roomy"]
 
 BANDINGS = 5
 NOISE_COLUMN = 5  # of the sampler's coefficients
@@ -72,6 +72,16 @@ def compile_artifact(artifact: Artifact, config: AcceleratorConfig) -> Program:
     raise SizeError(
         {n: v for n, v in needs.items() if v > getattr(config, n)}, config, "the network"
     )
+
+
+def compile_roomy(artifact: Artifact, size: int) -> Program:
+    """Compile for an array of ``size`` and the usual memories, or larger ones if they must be."""
+    config = AcceleratorConfig(size=size)
+    while True:
+        try:
+            return compile_artifact(artifact, config)
+        except SizeError as error:
+            config = replace(config, **error.needed)
 
 
 def _lower(

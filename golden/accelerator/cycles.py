@@ -38,4 +38,4 @@ def time_section(
     ):
         machine.clock.add(name, process)
     machine.clock.run()
-    return Timeline(machine.lines, machine.lines[-1].end, machine.bytes_read)
+    return Timeline(machine.lines, machine.lines[-1].end, machine.bytes_read, machine.reads)

@@ -6,12 +6,23 @@ from golden.accelerator.compiler import Program
 from golden.accelerator.instruction import Format, Instruction, Opcode, Unit, fields_of
 from golden.accelerator.legality import output_count
 
-__all__ = ["listing"]
+__all__ = ["listing", "short_name"]
 
 _FLAGS = (
     *("kernel3", "stride2", "upsample", "pad", "narrow", "residual", "sums", "sums_clear"),
     *("transpose", "row_scale", "window", "silu", "image", "sampler_row"),
 )
+
+
+def short_name(name: str) -> str:
+    """A layer's name as pictures and narrow tables give it: d0.r1.conv2, m.a0.to_q."""
+    for long, short in (
+        ("down_blocks.", "d"), ("up_blocks.", "u"), ("mid_block", "m"), (".resnets.", "r"),
+        (".attentions.", "a"), (".downsamplers.0.conv", ".down"), (".upsamplers.0.conv", ".up"),
+        ("conv_shortcut", "shortcut"), (" codes", ""), ("to_out.0", "out"),
+    ):  # fmt: skip
+        name = name.replace(long, short)
+    return name
 
 
 def _waits(i: Instruction) -> str:

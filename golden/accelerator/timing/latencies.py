@@ -52,11 +52,15 @@ class Line:
 
 @dataclass
 class Timeline:
-    """A section: its lines in dispatch order, its cycles, and bytes that memory delivered."""
+    """A section: its lines in dispatch order, its cycles, and bytes that memory delivered.
+
+    ``reads``: first cycle and beats of the data of every request.
+    """
 
     lines: list[Line]
     cycles: int
     bytes_read: int
+    reads: list[tuple[int, int]]
 
     def beats(self, unit: Unit) -> int:
         """Busy cycles of a unit."""

@@ -41,6 +41,7 @@ class Machine:
         self.ended = False
         self.data_free = 0
         self.bytes_read = 0
+        self.reads: list[tuple[int, int]] = []
         self.sets: dict[int, int] = {}  # bank -> table set that is loaded
         self.row_loaded = False
         self.bank_issued: Counter[int] = Counter()
@@ -58,6 +59,7 @@ class Machine:
         beats = -(-size // self.memory.width)
         self.data_free = first + beats
         self.bytes_read += size
+        self.reads.append((first, beats))
         return first, first + beats - 1
 
     def next_line(self, unit: Unit) -> bool:
