@@ -19,18 +19,17 @@ from typing import Any
 import numpy as np
 
 from cosim.bench import emit_verilog
-from cosim.manifest import Manifest, load_manifest
+from cosim.manifest import load_manifest
+from cosim.mutation_proof import is_equivalent
 from cosim.trace_checker.build import Program, build_program
 from cosim.trace_checker.run import run_trace, trace_of
 from cosim.yosys import run_yosys
 from golden.cycles import Case
 from golden.errors import UserError
 
-__all__ = ["PARAMETERS", "Mutant", "MutationResult", "mutate_block"]
+__all__ = ["PARAMETERS", "Mutant", "MutationResult", "mutate_block", "planted"]
 
 CONTROL = "mutation"
-PROOF_SECONDS = (120, 8)  # of the two proofs below: the first takes one or two, datapath 50
-PROOF_STEPS = 12
 
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "operand": {"rows": 2, "side_width": 2},
@@ -60,42 +59,6 @@ read_rtlil base.il
 {mutations}
 opt_clean
 write_verilog -noattr -noparallelcase {top}.v
-"""
-# Two proofs. First, registers are cut open: from the same state and inputs, outputs and next state
-# are the same. Second, over cycles after a reset: the outputs are, and a payload counts only while
-# it is valid. Before either, logic that does not depend on the mutant is merged.
-_BOTH = """
-read_rtlil base.il
-rename {top} gold
-read_rtlil base.il
-{mutation}
-rename {top} gate
-"""
-_MERGE = """
-hierarchy -top miter
-opt -full
-opt_merge -share_all
-opt -full
-opt_clean
-"""
-_ONE_STEP = f"""{_BOTH}
-memory_map
-dffunmap
-setattr -unset init */w:*
-opt_clean -purge gold gate
-splitnets -ports gold gate
-expose -shared -evert-dff gold gate
-miter -equiv -flatten gold gate miter
-{_MERGE}
-sat -verify -prove trigger 0 miter
-"""
-_OVER_CYCLES = f"""{_BOTH}
-read_verilog wrapper.v
-setattr -unset init */w:*
-miter -equiv -flatten -make_outputs shown_gold shown_gate miter
-memory_map
-{_MERGE}
-sat -verify -tempinduct -prove trigger 0 -set-at 1 in_rst 1 -seq 2 -maxsteps {{steps}} miter
 """
 
 Progress = Callable[[str, int, int], None]
@@ -159,7 +122,7 @@ def mutate_block(
     with tempfile.TemporaryDirectory(prefix="stepscale-") as temporary:
         folder = Path(temporary)
         tell(f"mutate {block}", 0, count)
-        rtl, mutants = _mutants(block, parameters, folder, count, seed)
+        rtl, mutants = planted(block, parameters, folder, count, seed)
         tell(f"build {block}", 0, count)
         program = build_program(rtl)
         killed: dict[int, str] = {}
@@ -178,7 +141,7 @@ def mutate_block(
         survivors: list[Mutant] = []
         for done, mutant in enumerate(alive):
             tell(f"prove {block}", done, len(alive))
-            (equivalent if _is_equivalent(folder, mutant) else survivors).append(mutant)
+            (equivalent if is_equivalent(folder, mutant.command) else survivors).append(mutant)
     return MutationResult(block, parameters, seed, killed, equivalent, survivors)
 
 
@@ -188,7 +151,7 @@ def _with_control(case: Case) -> Case:
     return replace(case, trace=replace(case.trace, plain_in=plain))
 
 
-def _mutants(
+def planted(
     block: str, parameters: Mapping[str, Any], folder: Path, count: int, seed: int
 ) -> tuple[Path, list[Mutant]]:
     """Write the netlist with all mutants and its manifest; return folder and list."""
@@ -220,37 +183,3 @@ def _finder(program: Program, trace: Path, cases: Sequence[Case], mutant: int) -
     options = ["--value", CONTROL, str(mutant)]
     run = run_trace(program, trace, names, stop=True, options=options)
     return next((verdict.name for verdict in run.verdicts if verdict.mismatches), None)
-
-
-def _shown(manifest: Manifest, copy: str) -> str:
-    """Verilog of a module ``shown_<copy>`` round ``copy`` whose payloads are 0 while not valid."""
-    ports, names, assigns = ["input clk", "input rst"], ["clk", "rst"], []
-    for port in manifest.ports:
-        for net in port.nets:
-            width = 1 if net in (port.valid, port.ready) else port.width
-            driven = (port.direction == "in") != (net == port.ready)
-            ports.append(f"{'input' if driven else 'output'} [{width - 1}:0] {net}")
-            hidden = port.kind == "stream" and port.direction == "out" and net == port.payload
-            names.append(f"{net}__inside" if hidden else net)
-            if hidden:
-                assigns.append(f"wire [{width - 1}:0] {net}__inside;")
-                assigns.append(f"assign {net} = {{{width}{{{port.valid}}}}} & {net}__inside;")
-    nets = [name.removesuffix("__inside") for name in names]
-    inside = ", ".join(f".{net}({name})" for net, name in zip(nets, names, strict=True))
-    lines = [f"module shown_{copy}({', '.join(ports)});", *assigns, f"{copy} inner({inside});"]
-    return "\n".join([*lines, "endmodule", ""])
-
-
-def _is_equivalent(folder: Path, mutant: Mutant) -> bool:
-    """Whether yosys proves that nobody can see the mutant after a reset."""
-    manifest = load_manifest(folder / "rtl")
-    wrappers = [_shown(manifest, copy) for copy in ("gold", "gate")]
-    (folder / "wrapper.v").write_text("\n".join(wrappers))
-    for script, seconds in zip((_ONE_STEP, _OVER_CYCLES), PROOF_SECONDS, strict=True):
-        text = script.format(top=manifest.top, mutation=mutant.command, steps=PROOF_STEPS)
-        try:
-            run_yosys(text, folder, timeout_seconds=seconds)
-        except RuntimeError:
-            continue
-        return True
-    return False

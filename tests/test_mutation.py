@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cosim import mutation, tb_operand
+from cosim import mutation, mutation_proof, tb_operand
 from cosim.cli import run
 from cosim.mutation import PARAMETERS, mutate_block
 from golden.errors import UserError
@@ -27,8 +27,19 @@ def test_a_bench_with_one_short_case_scores_less(monkeypatch):
     full = mutate_block("operand", count=30, seed=1)
     cases = tb_operand.cases
     monkeypatch.setattr(tb_operand, "cases", lambda seed, given: cases(seed, given)[1:2])
-    monkeypatch.setattr(mutation, "PROOF_SECONDS", (60, 1))
+    monkeypatch.setattr(mutation_proof, "SECONDS", (60, 1))
     assert len(mutate_block("operand", count=30, seed=1).killed) < len(full.killed)
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize("block", ["operand", "accumulator"])
+def test_no_mutant_that_a_bench_finds_is_proven_equal(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(mutation_proof, "SECONDS", (60, 1))
+    found = set(mutate_block(block, count=4, seed=2).killed)
+    assert found
+    for mutant in mutation.planted(block, PARAMETERS[block], tmp_path, 4, 2)[1]:
+        equal = mutation_proof.is_equivalent(tmp_path, mutant.command)
+        assert not (equal and mutant.number in found), mutant
 
 
 @pytest.mark.cosim
