@@ -3,6 +3,7 @@
 import inspect
 
 from hdl.accumulator import Accumulator
+from hdl.array_walk import ArrayWalk
 from hdl.datapath import Datapath
 from hdl.group_norm import GroupNorm
 from hdl.mac_array import MacArray
@@ -14,6 +15,7 @@ from hdl.sampler import Sampler
 from hdl.scale_file import ScaleFile
 from hdl.silu_quantizer import SiluQuantizer
 from hdl.softmax import Softmax
+from hdl.stationary import Stationary
 
 __all__ = ["BLOCKS", "parameters_of"]
 
@@ -30,6 +32,8 @@ BLOCKS = {
     "sampler": Sampler,
     "softmax": Softmax,
     "datapath": Datapath,
+    "array_walk": ArrayWalk,
+    "stationary": Stationary,
 }
 
 

@@ -36,7 +36,7 @@ def run(program, **keywords):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.3], ids=["flows", "stalls"])
-@pytest.mark.parametrize("seed", [2, 5])
+@pytest.mark.parametrize("seed", [1, 11])
 def test_convs(seed, stall):
     run(random_program(seed, 2, opcodes=(Opcode.CONV,)), seed=seed, stall=stall)
 
@@ -48,7 +48,7 @@ def test_matmuls(stall):
 
 @pytest.mark.parametrize("stall", [0.0, 0.15], ids=["flows", "stalls"])
 def test_a_mix(stall):
-    run(random_program(7, 3), seed=7, stall=stall)
+    run(random_program(9, 3), seed=9, stall=stall)
 
 
 @pytest.mark.long
@@ -66,10 +66,10 @@ MATMUL = {"auxiliary": 240, "auxiliary_plane": 16, "channels": 8}
 @pytest.mark.parametrize(
     ("instructions", "beats"),
     [
-        pytest.param([(Opcode.CONV, CONV | {"chunks0": 4, "chunks": 3})], 1728, id="conv"),
+        pytest.param([(Opcode.CONV, CONV | {"chunks0": 2, "chunks": 2})], 576, id="conv"),
         pytest.param(
-            [(Opcode.CONV, CONV | {"chunks0": 2, "chunks": 2, "tile_rows": 1})],
-            576,
+            [(Opcode.CONV, CONV | {"chunks0": 1, "chunks": 2, "tile_rows": 1})],
+            288,
             id="tiles of as many pixels as rows of the array",
         ),
         pytest.param(
