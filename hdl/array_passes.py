@@ -74,6 +74,7 @@ class ArrayPasses(wiring.Component):
         work = Signal(self.layouts.instruction)
         top = Signal(COORDINATE)
         tile_rows = Signal(11)  # image rows from tile to tile
+        first_row = Signal(COORDINATE)  # of words, from the first one that the source holds
         factor = Signal(COORDINATE)
         product = Signal(signed(24))
         begins = Signal()
@@ -83,21 +84,22 @@ class ArrayPasses(wiring.Component):
         m.d.comb += [
             top.eq((offered.row_first << offered.stride2) - offered.pad),
             tile_rows.eq(work.tile_rows << work.stride2),
+            factor.eq(tile_rows >> work.upsample),
             passes.i.valid.eq(advance),
             sets.i.valid.eq(advance),
         ]
-        m.d.sync += product.eq(factor * work.width)
+        m.d.sync += [
+            first_row.eq((top >> offered.upsample) - offered.source_row),
+            product.eq(factor * work.width),
+        ]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    m.d.sync += [
-                        work.eq(offered),
-                        factor.eq((top >> offered.upsample) - offered.source_row),
-                    ]
+                    m.d.sync += work.eq(offered)
                     m.next = "PLACE"
             with m.State("PLACE"):
-                m.d.sync += factor.eq(tile_rows >> work.upsample)
+                m.d.comb += factor.eq(first_row)
                 m.next = "BASE"
             with m.State("BASE"):
                 m.d.comb += begins.eq(1)
@@ -272,17 +274,21 @@ class _Loop:
         self.next_chunk = Signal()
         self.last_of_instruction = Signal()
         reach = work.kernel3 << 1
-        parts = Signal(9)
+        final_part = Signal(9)
+        final_chunk = Signal(8)
         ends_dx = Signal()
         ends_tap = Signal()
         last_chunk = Signal()
+        m.d.sync += [
+            final_part.eq((work.chunks0 + work.chunks1 - 1)[:9]),
+            final_chunk.eq((work.chunks - 1)[:8]),
+        ]
         m.d.comb += [
-            parts.eq(work.chunks0 + work.chunks1),
             ends_dx.eq((self.lo | (work.format != Format.WIDE)) & (self.dx == reach)),
             ends_tap.eq(ends_dx & (self.dy == reach)),
-            self.last.eq(ends_tap & (self.part == (parts - 1)[:9])),
+            self.last.eq(ends_tap & (self.part == final_part)),
             self.first.eq(~Cat(self.lo, self.dx, self.dy, self.part).any()),
-            last_chunk.eq(self.chunk == (work.chunks - 1)[:8]),
+            last_chunk.eq(self.chunk == final_chunk),
             self.next_tap.eq(advance & ends_dx & ~ends_tap),
             self.next_part.eq(advance & ends_tap & ~self.last),
             self.next_tile.eq(advance & self.last & ~self.last_tile),

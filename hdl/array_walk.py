@@ -38,8 +38,9 @@ class ArrayWalk(wiring.Component):
 
     Timing
     ------
-    The first request comes 6 cycles after an instruction was accepted if its pass may begin; its
-    word is at ``o`` two cycles later.
+    The first request comes 7 cycles after an instruction was accepted if its pass may begin; its
+    word is at ``o`` two cycles later. A pass of one pixel takes two cycles, as the one behind it
+    looks at its count for one.
     """
 
     i: stream.Interface
@@ -89,15 +90,18 @@ class ArrayWalk(wiring.Component):
         rows_left = Signal(10)
         columns_left = Signal(11)
         moves = Signal()
-        row_ends = Signal()
+        last_column = Signal()
+        last_row = Signal()
         pass_ends = Signal()
+        permitted = Signal()
         takes = Signal()
+        offered = passes.o.payload
         m.d.comb += [
-            row_ends.eq(columns_left == 1),
-            pass_ends.eq(row_ends & (rows_left == 1)),
-            passes.o.ready.eq((~running | (moves & pass_ends)) & self._permits(passes.o.payload)),
+            pass_ends.eq(last_column & last_row),
+            passes.o.ready.eq((~running | (moves & pass_ends)) & permitted),
             takes.eq(passes.o.valid & passes.o.ready),
         ]
+        m.d.sync += permitted.eq(passes.o.valid & ~takes & self._permits(offered))
         # rows of words from one row of pixels to the next
         step = Signal(11)
         with m.If(work.upsample):
@@ -108,11 +112,14 @@ class ArrayWalk(wiring.Component):
             m.d.sync += [
                 pixel.eq((pixel + 1)[: len(pixel)]),
                 columns_left.eq((columns_left - 1)[: len(columns_left)]),
+                last_column.eq(columns_left == 2),
                 column.eq((column + 1 + work.stride2)[: len(column)].as_signed()),
             ]
-            with m.If(row_ends):
+            with m.If(last_column):
                 m.d.sync += [
                     columns_left.eq(work.columns),
+                    last_column.eq(work.columns == 1),
+                    last_row.eq(rows_left == 2),
                     column.eq(work.column),
                     rows_left.eq((rows_left - 1)[: len(rows_left)]),
                     row.eq((row + 1 + work.stride2)[: len(row)].as_signed()),
@@ -123,12 +130,14 @@ class ArrayWalk(wiring.Component):
         with m.If(takes):
             m.d.sync += [
                 running.eq(1),
-                work.eq(passes.o.payload),
-                row.eq(passes.o.payload.row),
-                column.eq(passes.o.payload.column),
-                address.eq(passes.o.payload.address),
-                rows_left.eq(passes.o.payload.rows),
-                columns_left.eq(passes.o.payload.columns),
+                work.eq(offered),
+                row.eq(offered.row),
+                column.eq(offered.column),
+                address.eq(offered.address),
+                rows_left.eq(offered.rows),
+                columns_left.eq(offered.columns),
+                last_row.eq(offered.rows == 1),
+                last_column.eq(offered.columns == 1),
                 pixel.eq(0),
             ]
 

@@ -94,11 +94,11 @@ def test_no_bubble(instructions, beats):
     assert len(busy) == beats
     assert busy[-1] - busy[0] + 1 == beats
     front = bench.front
-    assert busy[0] == 6 + front.latency  # the instruction was taken in cycle 0
+    assert busy[0] == 7 + front.latency  # the instruction was taken in cycle 0
     pixels = 16 if instructions[0][1].get("tile_rows", 4) == 4 else 4
     drained = front.mac_array.latency + front.accumulator.latency + bench.back.latency
     assert np.flatnonzero(bench.values)[-1] == busy[-1] + drained + pixels - 1
-    assert bench.cycles == beats + 6 + front.latency + drained + pixels - 1
+    assert bench.cycles == beats + 7 + front.latency + drained + pixels - 1
 
 
 def test_a_short_block_of_keys():
