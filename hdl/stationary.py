@@ -43,7 +43,7 @@ class Stationary(wiring.Component):
     Timing
     ------
     A row a cycle, sets follow each other without a bubble. From a set to its first row if nothing
-    is before it: 2 cycles (stream), 5 (rows), ``5 + size`` (transposed).
+    is before it: 2 cycles (stream), 3 (rows), ``3 + size`` (transposed).
     """
 
     i: stream.Interface
@@ -83,13 +83,13 @@ class Stationary(wiring.Component):
         wiring.connect(m, rows.o, wiring.flipped(self.o))
         last = self.size - 1
 
-        # requests, in front of ``sets``: a set of words moves on with its last request
+        # requests; ``sets`` has a set of words from its first request on
         offered = self.i.payload
         asked = Signal(range(self.size))
         reads = Signal()
         m.d.comb += [
             reads.eq(offered.kind != SetKind.STREAM),
-            reader.i.valid.eq(self.i.valid & reads & ((asked != last) | sets.i.ready)),
+            reader.i.valid.eq(self.i.valid & reads & ((asked != 0) | sets.i.ready)),
             reader.i.payload.read.eq(1),
             reader.i.payload.address.eq((offered.address + asked)[: layouts.address_bits]),
             reader.i.payload.side.eq(offered.kind == SetKind.TRANSPOSED),
@@ -97,8 +97,8 @@ class Stationary(wiring.Component):
         ]
         with m.If(reads):
             m.d.comb += [
-                sets.i.valid.eq(self.i.valid & (asked == last) & reader.i.ready),
-                self.i.ready.eq(sets.i.ready & (asked == last) & reader.i.ready),
+                sets.i.valid.eq(self.i.valid & (asked == 0) & reader.i.ready),
+                self.i.ready.eq((asked == last) & reader.i.ready),
             ]
         with m.Else():
             m.d.comb += [sets.i.valid.eq(self.i.valid), self.i.ready.eq(sets.i.ready)]

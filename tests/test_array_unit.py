@@ -2,6 +2,7 @@
 
 import importlib
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,6 @@ from golden.accelerator.instruction import Instruction, Opcode
 from hdl.transposer import Transposer
 from tests.array_bench import ValuesBench
 from tests.array_programs import CONFIG, random_program
-
-BOTH = (Opcode.CONV, Opcode.MATMUL)
 
 
 def program_of(*instructions):
@@ -49,6 +48,13 @@ def test_matmuls(stall):
 @pytest.mark.parametrize("stall", [0.0, 0.15], ids=["flows", "stalls"])
 def test_a_mix(stall):
     run(random_program(9, 3), seed=9, stall=stall)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_matmuls_of_eight_lanes(seed):
+    """More rows than a reader's buffer holds."""
+    config = replace(CONFIG, size=8, stream_words=1024, code_words=960)
+    run(random_program(seed, 3, config=config, opcodes=(Opcode.MATMUL,)), seed=seed, stall=0.1)
 
 
 @pytest.mark.long
@@ -153,10 +159,11 @@ FAULTS = {
 }  # fmt: skip
 HEAD = {"lane_first": 2, "channels": 5, "chunks0": 2, "chunks": 2, "transpose": 1}
 SHORT = {"kernel3": 1, "pad": 1, "format": 1, "chunks0": 1, "chunks1": 1, "chunks": 1}
+STEPS = {"kernel3": 0, "pad": 0, "step_unit": 2, "step_base": 20, "step_cap": 40}
 PROGRAMS = {
-    "conv": [(Opcode.CONV, SHORT | {"upsample": 1, "rows": 3, "tile_rows": 2, "row_first": 1})],
+    "conv": [(Opcode.CONV, SHORT | {"upsample": 1, "rows": 3, "tile_rows": 2})],
     "odd tiles": [(Opcode.CONV, SHORT | {"upsample": 1, "rows": 4, "tile_rows": 1})],
-    "steps": [(Opcode.CONV, SHORT | {"step_unit": 2, "step_base": 2, "step_cap": 4})],
+    "steps": [(Opcode.CONV, SHORT | STEPS)],
     "keys": [(Opcode.MATMUL, MATMUL | HEAD)] * 2,
     "scaled": [
         (Opcode.MATMUL, MATMUL | {"chunks0": 1, "chunks": 2, "row_scale": 1, "tile_rows": 3})
