@@ -6,9 +6,17 @@ import numpy as np
 
 from cosim.stimulus import Parameters
 from golden.numbers import Int64
-from golden.scale_tables import STEP_BITS, ScaleFileConfig, TableSet, group_of
+from golden.scale_tables import STEP_BITS, TABLE_SET_BITS, ScaleFileConfig, TableSet, group_of
 
-__all__ = ["SETS", "Program", "config_of", "random_program", "random_set", "random_step"]
+__all__ = [
+    "SETS",
+    "Program",
+    "bit_program",
+    "config_of",
+    "random_program",
+    "random_set",
+    "random_step",
+]
 
 SETS = 8  # of a program; at most 8: the low bits of a table set's number
 SAME_STEPS = 0.25
@@ -17,6 +25,7 @@ FAR = 0.25  # of the gaps
 FAR_STEPS = 0.1
 AT_EDGE = 0.8
 MIDDLE = (16, 22)
+SMALL = 0.25  # of the multipliers
 
 Program = tuple[list[int], list[TableSet]]
 
@@ -33,7 +42,8 @@ def random_set(
 ) -> TableSet:  # fmt: skip
     """Return a set of random constants, every field over its whole range.
 
-    Half of the shifts are ones that leave results inside their range, where every bit shows.
+    Half of the shifts are ones that leave results inside their range, where every bit shows. Some
+    multipliers are small, so that with a small shift the lowest bits of a product count.
     """
     n, channels = len(groups), config.channel_tiles * config.lanes
 
@@ -43,13 +53,17 @@ def random_set(
     def shifts(most: int, *shape: int) -> Int64:
         return np.where(rng.random(shape) < 0.5, draw(0, most, *shape), draw(*MIDDLE, *shape))
 
+    def multipliers(*shape: int) -> Int64:
+        less = np.where(rng.random(shape) < SMALL, draw(1, 15, *shape), 0)
+        return draw(0, 65535, *shape) >> less
+
     silu = [draw(0, 65535, n), shifts(31, n), draw(0, 112, n), draw(1, 4, n)]
     return TableSet(
         bank, table_set, groups.start, steps.start,
         operand_z=draw(0, 112, n, 2), operand_k=draw(0, 4, n, 2),
-        multiplier=draw(0, 65535, n, channels), shift=shifts(47, n, channels),
+        multiplier=multipliers(n, channels), shift=shifts(47, n, channels),
         bias=draw(-32768, 32767, len(steps), channels), silu=np.stack(silu, axis=1),
-        edge_multiplier=draw(0, 65535, n, 2), edge_shift=shifts(47, n, 2),
+        edge_multiplier=multipliers(n, 2), edge_shift=shifts(47, n, 2),
     )  # fmt: skip
 
 
@@ -105,6 +119,38 @@ def random_program(
         first, last = (int(group_of(boundaries, step)) for step in (steps[0], steps[-1]))
         groups = range(first, last + 1)
         sets.append(random_set(rng, config, bank, table_set, groups, steps))
+    return boundaries, sets
+
+
+def bit_program(rng: np.random.Generator, config: ScaleFileConfig) -> Program:
+    """Return sets of which each second one in a bank differs from the one before in little.
+
+    Both have one name, and steps on either side of a power of two; or the same steps, and names
+    that differ in one bit. So every bit of these comparisons decides whether a tile waits.
+    """
+    most = (1 << STEP_BITS) - 1
+    chosen = rng.choice(np.arange(1, most), config.groups - 1, replace=False)
+    boundaries = np.sort(chosen).tolist()
+    beside = min(2, config.steps)
+    pairs = []
+    for bit in range(STEP_BITS):
+        top, name = 1 << bit, int(rng.integers(0, 8)) * 32 + 2 * bit
+        below, above = range(max(0, top - beside), top), range(top, top + beside)
+        pairs += [((name, above), (name, below)), ((name + 1, below), (name + 1, above))]
+    for bit in range(TABLE_SET_BITS):
+        name = int(rng.integers(0, 1 << TABLE_SET_BITS))
+        steps = range(most - 8 * bit - beside, most - 8 * bit)
+        pairs.append(((name, steps), (name ^ 1 << bit, steps)))
+    order = rng.permutation(len(pairs)).tolist()
+    sets = []
+    for place in range(0, len(pairs), 2):
+        two = [pairs[index] for index in order[place : place + 2]]
+        for half in range(2):
+            for bank, pair in enumerate(two):
+                name, steps = pair[half]
+                steps = _held(config, boundaries, steps)
+                first, last = (int(group_of(boundaries, step)) for step in (steps[0], steps[-1]))
+                sets.append(random_set(rng, config, bank, name, range(first, last + 1), steps))
     return boundaries, sets
 
 

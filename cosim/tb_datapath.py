@@ -2,26 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
-from cosim.scale_programs import Program, random_program, random_step
+from cosim.datapath_traffic import Part, every_input, large_sums, random_part
+from cosim.scale_programs import random_program
+from cosim.scale_writes import all_writes, joined_writes
 from cosim.stimulus import Parameters, generator, make_case, stall_choices
-from golden.cycles import Allowed, Case
-from golden.datapath import Beats, DatapathConfig, DatapathModel, datapath
+from golden.cycles import Case
+from golden.datapath import Beats, DatapathConfig, DatapathModel, DatapathOutputs, datapath
 from golden.numbers import Int64
-from golden.scale_tables import Table, TableSet, WriteEvents, writes
+from golden.scale_tables import Table, WriteEvents
 
 __all__ = ["cases", "config_of", "datapath_case"]
 
-FEW = 2  # tiles
-TILES = (0, 1, 2, 5)  # of a path and set
-BEATS_MAX = 120  # of a vector tile
-CASES = 13
+CASES = 15
+TWICE = (2, 3, 7, 8)  # boundaries are written anew under sets of the same names
 CLEARS = 2000  # cycles in which the counters may be cleared
 RARE = 0.003
 DENSE = 12  # every step begins a group; a path runs empty before its first change of step
-CROWD = 30  # tiles of one beat
+EVERY = 13  # input of the curve
+LARGE = 14  # sums
 RESETS = (1, 6)
 
 
@@ -36,28 +38,29 @@ def config_of(parameters: Parameters) -> DatapathConfig:
 def datapath_case(
     name: str,
     parameters: Parameters,
-    boundaries: Sequence[int],
-    sets: Sequence[TableSet],
-    conv: Beats,
-    weights: Int64,
-    activation: Beats,
-    edge: Beats,
+    parts: Sequence[Part],
     *,
     stalls_index: int,
     seed: int,
+    events: WriteEvents | None = None,
     reset_at: int | None = None,
     drained: bool = False,
 ) -> Case:
-    """Return the case of three paths that use ``sets`` in order.
+    """Return the case of three paths that use the sets of ``parts`` in order.
 
-    ``conv``, ``activation``, ``edge``: as ``golden.datapath.datapath`` takes them, with a field
-    ``set``, the index into ``sets``, which never decreases. The next contents of a bank are written
-    once every path has delivered all tiles of the present ones. ``drained``: activation and edge
-    deliver all that they have before they take the first tile of another step.
+    Tiles are as ``golden.datapath.datapath`` takes them, with a field ``set``, the index into the
+    part's sets, which never decreases. The next contents of a bank are written once every path has
+    delivered all tiles of the present ones; a part's boundaries once all tiles of the parts before
+    have gone in. ``events``: the writes, if not in the plain order. ``drained``: activation and
+    edge deliver all that they have before they take the first tile of another step.
     """
     config = config_of(parameters)
-    events = writes(config.scale_file, boundaries, sets)
-    outputs = datapath(config, boundaries, sets, conv, weights, activation, edge)
+    sets = [tables for part in parts for tables in part.sets]
+    if events is None:
+        events = joined_writes(config.scale_file, [(part.boundaries, part.sets) for part in parts])
+    conv, activation, edge = (_joined(parts, path) for path in ("conv", "activation", "edge"))
+    weights = np.concatenate([part.weights for part in parts])
+    outputs = _joined_outputs([datapath(config, *part) for part in parts])
     tile_fields = ("bank", "table_set", "step", "segment")
     payloads: dict[str, Beats] = {
         "i_write": events.payload,
@@ -87,13 +90,38 @@ def datapath_case(
         "o_activation": activation["set"],
         "o_edge": edge["set"],
     }
+    entered_set = {"conv": conv["set"], "activation": activation["set"], "edge": edge["set"]}
+    starts = np.cumsum([len(part.sets) for part in parts])[:-1].tolist()
+    order = _Order(events, delivered_set, entered_set, len(sets), starts, emptied)
     return make_case(
         name, "datapath", parameters, model, payloads,
         stall_choices((*model.inputs, *model.outputs), stalls_index, seed), seed,
-        reset_at=reset_at, groups=outputs.conv_group,
-        allowed=_writer(events, delivered_set, len(sets), emptied),
+        reset_at=reset_at, groups=outputs.conv_group, allowed=order.allowed,
         plain_in={"clear": clear.astype(np.int64)},
     )  # fmt: skip
+
+
+def _joined(parts: Sequence[Part], path: str) -> dict[str, Int64]:
+    """Return the beats of a path, ``set`` counted on from part to part."""
+    beats = [dict(getattr(part, path)) for part in parts]
+    before = 0
+    for part, mine in zip(parts, beats, strict=True):
+        mine["set"] = mine["set"] + before
+        before += len(part.sets)
+    return {key: np.concatenate([mine[key] for mine in beats]) for key in beats[0]}
+
+
+def _joined_outputs(found: Sequence[DatapathOutputs]) -> DatapathOutputs:
+    """Return the outputs of parts that follow each other as those of one."""
+    values = [vars(one) for one in found]
+    joined: dict[str, Any] = {}
+    for name, first in values[0].items():
+        columns = [one[name] for one in values]
+        if isinstance(first, Mapping):
+            joined[name] = {key: np.concatenate([one[key] for one in columns]) for key in first}
+        else:
+            joined[name] = np.concatenate(columns)
+    return DatapathOutputs(**joined)
 
 
 def _with_tile(beats: Beats, own: Sequence[str], fields: Sequence[str]) -> Beats:
@@ -101,133 +129,71 @@ def _with_tile(beats: Beats, own: Sequence[str], fields: Sequence[str]) -> Beats
     return {key: beats.get(key, zeros) for key in (*own, *fields, "channel_tile")}
 
 
-def _writer(
-    events: WriteEvents, delivered_set: Mapping[str, Int64], sets: int, emptied: Mapping[str, int]
-) -> Allowed:
-    """Allow the writes of set n + 2 once every path has delivered its beats of set n.
+class _Order:
+    """Who waits for whom; see ``datapath_case``.
 
-    ``emptied``: beats of a path that must have left before the next goes in.
+    ``starts``: the first set of each later part. ``emptied``: beats of a path that must have left
+    before the next goes in.
     """
-    write_set = np.cumsum(np.r_[0, (events.payload["table"] == Table.COMMIT)[:-1]])
-    limits = np.searchsorted(write_set, np.arange(sets + 2), "right").tolist()
-    needs = {
-        stream: np.searchsorted(values, np.arange(sets), "right").tolist()
-        for stream, values in delivered_set.items()
-    }
-    done = 0
 
-    def allowed(got: Mapping[str, int]) -> Mapping[str, int]:
-        nonlocal done
-        while done < sets and all(got[stream] >= need[done] for stream, need in needs.items()):
-            done += 1
-        waits = {f"i_{p}": n for p, n in emptied.items() if got[f"o_{p}"] < n}
-        return waits | {"i_write": limits[min(done + 1, sets + 1)]}
-
-    return allowed
-
-
-def _tiles_of(
-    rng: np.random.Generator, sets: Sequence[TableSet], first: int
-) -> list[tuple[int, TableSet]]:
-    """Return the set of each tile and its index; the first two sets have ``first`` tiles each.
-
-    The others have any number, so that a path is ahead of another by a set now and then.
-    """
-    counts = [first if index < 2 else int(rng.choice(TILES)) for index in range(len(sets))]
-    return [(index, sets[index]) for index, count in enumerate(counts) for _ in range(count)]
-
-
-def _conv(
-    rng: np.random.Generator, config: DatapathConfig, program: Program
-) -> tuple[dict[str, Int64], Int64]:
-    """Return the beats of random output tiles of one or more passes, and their weights."""
-    boundaries, sets = program
-    columns: dict[str, list[Int64]] = {}
-    weights = []
-    for index, tables in _tiles_of(rng, sets, FEW):
-        pixels = int(min(config.depth, rng.choice([1, 2, 5, config.rows, config.depth])))
-        passes = int(rng.integers(1, 4))
-        tile = {
-            "bank": tables.bank,
-            "table_set": tables.table_set,
-            "step": random_step(rng, boundaries, tables),
-            "channel_tile": int(rng.integers(0, config.channel_tiles)),
-            "narrow": int(rng.integers(0, 2)),
-            "set": index,
+    def __init__(
+        self, events: WriteEvents, delivered_set: Mapping[str, Int64],
+        entered_set: Mapping[str, Int64], sets: int, starts: Sequence[int],
+        emptied: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        write_set = np.cumsum(np.r_[0, (events.payload["table"] == Table.COMMIT)[:-1]])
+        self.limits = np.searchsorted(write_set, np.arange(sets + 2), "right").tolist()
+        self.needs = {
+            stream: np.searchsorted(values, np.arange(sets), "right").tolist()
+            for stream, values in delivered_set.items()
         }
-        for number in range(passes):
-            weights.append(rng.integers(-127, 128, size=(config.rows, config.cols)))
-            one_pass = tile | {
-                "mode": int(rng.integers(0, 4)),
-                "segment": int(rng.integers(0, 2)),
-                "first": int(number == 0),
-                "last": int(number == passes - 1),
-            }
-            for key, value in one_pass.items():
-                columns.setdefault(key, []).append(np.full(pixels, value, dtype=np.int64))
-            pixel = np.arange(pixels)
-            columns.setdefault("pixel", []).append(pixel)
-            columns.setdefault("tile_start", []).append((pixel == 0).astype(np.int64))
-            columns.setdefault("end", []).append((pixel == pixels - 1).astype(np.int64))
-            shape = (pixels, config.rows)
-            columns.setdefault("codes", []).append(rng.integers(0, 4096, size=shape))
-            columns.setdefault("pad", []).append((rng.random(shape) < 0.1).astype(np.int64))
-    beats = {key: np.concatenate(parts) for key, parts in columns.items()}
-    return beats, np.stack(weights)
+        self.restarts = [
+            (
+                int(np.searchsorted(write_set, first)),
+                {f"i_{path}": int(np.searchsorted(v, first)) for path, v in entered_set.items()},
+            )
+            for first in starts
+        ]
+        self.sets = sets
+        self.emptied = emptied
+        self.done = 0
 
-
-def _vector(
-    rng: np.random.Generator,
-    config: DatapathConfig,
-    program: Program,
-    data: str,
-    bits: int,
-) -> dict[str, Int64]:
-    """Return the beats of random tiles of the activation (u) or edge (x) path.
-
-    Tiles of the first two sets have one beat, so that many are in flight. Half of the elements
-    are small ones, of any number of bits.
-    """
-    boundaries, sets = program
-    columns: dict[str, list[Int64]] = {}
-    for index, tables in _tiles_of(rng, sets, CROWD):
-        beats = int(rng.integers(1, BEATS_MAX + 1)) if index >= 2 else 1
-        tile = {
-            "bank": tables.bank,
-            "table_set": tables.table_set,
-            "step": random_step(rng, boundaries, tables),
-            "segment": int(rng.integers(0, 2)),
-            "wide": int(rng.integers(0, 2)),
-            "set": index,
-        }
-        for key, value in tile.items():
-            columns.setdefault(key, []).append(np.full(beats, value, dtype=np.int64))
-        place = np.arange(beats)
-        columns.setdefault("start", []).append((place == 0).astype(np.int64))
-        columns.setdefault("end", []).append((place == beats - 1).astype(np.int64))
-        limit = 1 << (bits - 1)
-        shape = (beats, config.vector_lanes)
-        less = np.where(rng.random(shape) < 0.5, 0, rng.integers(0, bits, size=shape))
-        columns.setdefault(data, []).append(rng.integers(-limit, limit, size=shape) >> less)
-    return {key: np.concatenate(parts) for key, parts in columns.items()}
+    def allowed(self, got: Mapping[str, int]) -> Mapping[str, int]:
+        """See ``golden.cycles.simulate``."""
+        while self.done < self.sets and all(
+            got[stream] >= need[self.done] for stream, need in self.needs.items()
+        ):
+            self.done += 1
+        waits = {f"i_{p}": n for p, n in self.emptied.items() if got[f"o_{p}"] < n}
+        writes = self.limits[min(self.done + 1, self.sets + 1)]
+        for begin, before in self.restarts:
+            if got["i_write"] <= begin:
+                waits = {path: min(n, waits.get(path, n)) for path, n in before.items()}
+                if any(got[path] < n for path, n in before.items()):
+                    writes = min(writes, begin)
+                break
+        return waits | {"i_write": writes}
 
 
 def cases(seed: int, parameters: Parameters) -> list[Case]:
-    """Return five stall classes over random tiles, some cut off by a reset."""
+    """Return every stall class over random tiles, some cut off by a reset; then the made cases."""
     config = config_of(parameters)
     result = []
     for index in range(CASES):
         rng = generator(seed, index)
-        program = random_program(rng, config.scale_file, dense=index == DENSE)
-        conv, weights = _conv(rng, config, program)
+        programs = [random_program(rng, config.scale_file, dense=index == DENSE)]
+        if index in TWICE and config.groups > 1:
+            programs.append(random_program(rng, config.scale_file, programs[0][1]))
+        make = {EVERY: every_input, LARGE: large_sums}.get(index, random_part)
+        parts = [make(rng, config, program) for program in programs]
         reset_at = int(rng.integers(20, 900)) if index in RESETS else None
+        used = [(part.boundaries, part.sets) for part in parts]
+        stalls_index = 0 if index in (DENSE, EVERY, LARGE) else index
         result.append(
             datapath_case(
-                f"stalls{index}" + ("-reset" if reset_at else ""), parameters, *program,
-                conv, weights, _vector(rng, config, program, "u", 12),
-                _vector(rng, config, program, "x", 16),
-                stalls_index=0 if index == DENSE else index, seed=seed, reset_at=reset_at,
-                drained=index == DENSE,
+                f"stalls{index}" + ("-reset" if reset_at else ""), parameters, parts,
+                stalls_index=stalls_index, seed=seed, reset_at=reset_at,
+                drained=index == DENSE, events=all_writes(rng, config.scale_file, used),
             )
         )  # fmt: skip
     return result

@@ -12,6 +12,7 @@ from golden.requantizer import MULTIPLIER_MAX, cycle_model, requantize_counted
 __all__ = ["cases", "corner_operands", "operands_case", "random_operands"]
 
 BEATS = 400
+BITS = 7
 Operands = dict[str, Int64]
 
 
@@ -54,6 +55,22 @@ def random_operands(
         half = 1 << (bias_width - 1)
         bias = rng.integers(-half, half, size=count) >> reach
     return {"acc": acc, "multiplier": multiplier, "shift": shift, "bias": bias}
+
+
+def bit_operands(rng: np.random.Generator, acc_width: int) -> Operands:
+    """Return (elements,) operands whose product is just beyond a power of two, with every shift.
+
+    One bit beyond the window alone then says that the result saturates.
+    """
+    top = 1 << (acc_width - 1)
+    bit, shift = np.divmod(np.arange((acc_width + 15) * (SHIFT_MAX + 1)), SHIFT_MAX + 1)
+    power = np.int64(1) << bit
+    multiplier = np.where(bit < 16, 1, rng.integers(1 << 14, 1 << 16, size=len(bit)))
+    acc = np.minimum(-(-power // multiplier), top - 1)
+    bias = np.zeros(len(bit), dtype=np.int64)
+    sides = [{"acc": sign * acc - (bit < 16) * (sign < 0)} for sign in (1, -1)]
+    both = [side | {"multiplier": multiplier, "shift": shift, "bias": bias} for side in sides]
+    return {name: np.concatenate([one[name] for one in both]) for name in both[0]}
 
 
 def operands_case(
@@ -108,4 +125,6 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
         )
         name = f"stalls{index}" + ("-reset" if index == 1 else "")
         result.append(operands_case(name, operands, index, seed, parameters))
+    bits = bit_operands(generator(seed, BITS), acc_width)
+    result.append(operands_case("bits", bits, 0, seed, parameters))
     return result

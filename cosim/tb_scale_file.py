@@ -4,23 +4,24 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cosim.scale_programs import SETS, Program, config_of, random_program, random_step
+from cosim.scale_programs import (
+    SETS,
+    Program,
+    bit_program,
+    config_of,
+    random_program,
+    random_step,
+)
+from cosim.scale_writes import all_writes
 from cosim.stimulus import Parameters, generator, make_case, side_values, stall_choices
 from golden.cycles import Case
 from golden.numbers import Int64
 from golden.scale_file import ScaleFileModel
-from golden.scale_tables import (
-    BOUNDARY_BANK,
-    ScaleFileConfig,
-    Table,
-    WriteEvents,
-    lookup,
-    writes,
-)
+from golden.scale_tables import ScaleFileConfig, WriteEvents, lookup
 
 __all__ = ["cases"]
 
-CASES = 13
+CASES = 15
 DENSE = 12  # every step begins a group and has its tiles, and nobody stalls
 DENSE_BEATS = 4
 RESETS = (1, 4)
@@ -29,19 +30,22 @@ CROWD = 140  # more than half of what a counter of tiles in flight holds
 TWICE = (2, 3, 6, 7, 8, 9, 10, 11)
 TILES_PER_SET = 3
 MANY = 6
-STRAYS = 10
-NO_TABLE = 7
+BITS = (13, 14)  # every bit of a name and a step decides once; the second with stalls
+BITS_STALLS = 3
+BITS_BEATS = 3
+LATE = 4  # cycles
 PATHS = ScaleFileModel.PATHS
 
 
 def _tiles(
     rng: np.random.Generator, config: ScaleFileConfig, program: Program, side_width: int,
-    crowd: int, dense: bool,
+    crowd: int, dense: bool, bits: bool,
 ) -> dict[str, Int64]:  # fmt: skip
     """Return the beats of one path: some tiles of most sets, in the order of the sets.
 
     Each of the first two sets has ``crowd`` tiles of one beat, if that is not 0. ``dense``: they
-    have a tile of ``DENSE_BEATS`` for every one of their steps, in order.
+    have a tile of ``DENSE_BEATS`` for every one of their steps, in order. ``bits``: every set has
+    one tile of ``BITS_BEATS``.
 
     Tiles of the last set have one beat, so that one can stand before its check with none in flight.
     """
@@ -53,9 +57,10 @@ def _tiles(
         single = crowded or index == len(sets) - 1
         every = dense and index < 2
         few = len(tables.bias) if every else few
+        few = 1 if bits else few
         for number in range(crowd if crowded else few):
             beats = 1 if single else int(rng.integers(1, 6))
-            beats = DENSE_BEATS if every else beats
+            beats = DENSE_BEATS if every else BITS_BEATS if bits else beats
             step = random_step(rng, boundaries, tables)
             fields = {
                 "bank": tables.bank,
@@ -73,36 +78,6 @@ def _tiles(
     return {name: np.concatenate(parts).astype(np.int64) for name, parts in columns.items()}
 
 
-def _with_strays(
-    rng: np.random.Generator, config: ScaleFileConfig, events: WriteEvents
-) -> WriteEvents:
-    """Return ``events`` with writes among them that change no contents.
-
-    They go to a table that does not exist, and to boundary registers beyond the last whose number
-    differs from that of one written just before in one bit. None stands right in front of
-    boundaries that are written anew: it would close the bank of a tile that they wait for.
-    """
-    payload = events.payload
-    is_boundary = payload["table"] == Table.BOUNDARY
-    anew = np.flatnonzero(is_boundary[1:] & ~is_boundary[:-1]) + 1
-    boundaries = np.flatnonzero(is_boundary)
-    written = rng.choice(boundaries, STRAYS) if len(boundaries) else boundaries
-    rows = payload["row"][written] ^ 1 << rng.integers(0, config.row_bits, size=len(written))
-    written, rows = written[rows >= config.groups - 1], rows[rows >= config.groups - 1]
-    other = rng.integers(0, len(events.commits), size=STRAYS)
-    place = np.r_[written + 1, other]
-    stray = {
-        "table": np.r_[np.full(len(written), Table.BOUNDARY), np.full(STRAYS, NO_TABLE)],
-        "bank": np.r_[np.full(len(written), BOUNDARY_BANK), payload["bank"][other]],
-        "row": np.r_[rows, payload["row"][other]],
-        "lane": np.zeros(len(place), dtype=np.int64),
-        "data": rng.integers(0, 1 << 32, size=len(place)),
-    }
-    kept = ~np.isin(place, anew)
-    mixed = {name: np.insert(payload[name], place[kept], stray[name][kept]) for name in payload}
-    return WriteEvents(mixed, np.insert(events.commits, place[kept], -1))
-
-
 def _joined(parts: list[dict[str, Int64]]) -> dict[str, Int64]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -114,12 +89,13 @@ class _Order:
     tile of the earlier sets has gone in, and tiles of later sets wait for that; a last beat of
     ``straggler`` in the last set goes in when all others are out. A beat is read after its lookup
     came out (``held``: after all of the first two sets); a tile is released when its last beat is
-    delivered (conv: read).
+    delivered (conv: read). ``late``: a set is written when its first tile has waited on every path
+    for some cycles, in front of the set that it replaces.
     """
 
     def __init__(
         self, events: WriteEvents, tiles: Mapping[str, Mapping[str, Int64]], starts: list[int],
-        straggler: str, held: bool,
+        straggler: str, held: bool, late: bool,
     ) -> None:  # fmt: skip
         self.tiles = tiles
         self.straggler = straggler
@@ -136,6 +112,9 @@ class _Order:
         ]
         places = np.arange(self.sets)
         self.needs = {path: np.searchsorted(tiles[path]["set"], places, "right") for path in PATHS}
+        self.firsts = {path: np.searchsorted(tiles[path]["set"], places) for path in PATHS}
+        self.late = late
+        self.waited = (0, 0)  # set, cycles
 
     def allowed(self, moved: Mapping[str, int]) -> Mapping[str, int]:
         """See ``golden.cycles.simulate``."""
@@ -145,6 +124,8 @@ class _Order:
             done = min(done, int(np.searchsorted(self.needs[path], count, "right")))
         limits = {"i_read": moved["o_conv"] if moved["o_conv"] >= self.held else 0}
         limits["i_write"] = int(np.searchsorted(self.write_set, done + 2, "left"))
+        if self.late:
+            limits["i_write"] = min(limits["i_write"], self._before_tiles(moved))
         for first, begin, before in self.restarts:
             if moved["i_write"] <= begin:
                 limits |= {f"i_{path}": before[path] for path in PATHS}
@@ -155,6 +136,13 @@ class _Order:
                     limits["i_write"] = min(limits["i_write"], begin)
                 break
         return limits
+
+    def _before_tiles(self, moved: Mapping[str, int]) -> int:
+        """Writes before those of the next set, until its first tile has waited on every path."""
+        number = max(2, int(self.write_set[min(moved["i_write"], len(self.write_set) - 1)]))
+        waits = all(moved[f"i_{path}"] > self.firsts[path][number] for path in PATHS)
+        self.waited = (number, self.waited[1] + 1 if waits and self.waited[0] == number else 0)
+        return int(np.searchsorted(self.write_set, number + (self.waited[1] > LATE)))
 
     def feedback(self, offered: Mapping[str, int], ready: Mapping[str, bool]) -> Mapping[str, int]:
         """Releases; the bank beside one that is not made is any."""
@@ -175,19 +163,14 @@ def _programs(
     rng: np.random.Generator, config: ScaleFileConfig, index: int
 ) -> tuple[list[Program], list[int], WriteEvents]:
     """Return one program, or two one after the other; the first set of each; the writes."""
-    count = 2 if index in TWICE and config.groups > 1 else 1
-    programs = [random_program(rng, config, dense=index == DENSE)]
-    if count == 2:
+    if index in BITS:
+        programs = [bit_program(rng, config)]
+    else:
+        programs = [random_program(rng, config, dense=index == DENSE)]
+    if index in TWICE and config.groups > 1:
         programs.append(random_program(rng, config, programs[0][1]))
-    starts = [place * SETS for place in range(count)]
-    parts = [writes(config, *program) for program in programs]
-    commits = [
-        np.where(part.commits >= 0, part.commits + first, -1)
-        for part, first in zip(parts, starts, strict=True)
-    ]
-    payload = _joined([dict(part.payload) for part in parts])
-    events = WriteEvents(payload, np.concatenate(commits))
-    return programs, starts, _with_strays(rng, config, events)
+    starts = [place * SETS for place in range(len(programs))]
+    return programs, starts, all_writes(rng, config, programs)
 
 
 def _case(index: int, seed: int, parameters: Parameters) -> Case:
@@ -200,7 +183,9 @@ def _case(index: int, seed: int, parameters: Parameters) -> Case:
         width = int(parameters.get(f"{path}_side", 0))
         crowd = CROWD if path == "conv" and index == CROWDED else 0
         dense = index == DENSE
-        parts = [_tiles(rng, config, program, width, crowd, dense) for program in programs]
+        parts = [
+            _tiles(rng, config, program, width, crowd, dense, index in BITS) for program in programs
+        ]
         constants[path] = _joined(
             [lookup(config, *program, part) for program, part in zip(programs, parts, strict=True)]
         )
@@ -232,12 +217,14 @@ def _case(index: int, seed: int, parameters: Parameters) -> Case:
         "side": read_side,
     }  # fmt: skip
     model = ScaleFileModel(tiles, events, [tables for _, sets in programs for tables in sets])
-    order = _Order(events, tiles, starts, PATHS[index % len(PATHS)], index == CROWDED)
+    order = _Order(
+        events, tiles, starts, PATHS[index % len(PATHS)], index == CROWDED, index in BITS
+    )
     reset_at = int(rng.integers(20, 1000)) if index in RESETS else None
+    stalls = {DENSE: 0, BITS[0]: 0, BITS[1]: BITS_STALLS}.get(index, index)
     return make_case(
         f"stalls{index}" + ("-reset" if reset_at else ""), "scale_file", parameters, model,
-        payloads,
-        stall_choices((*model.inputs, *model.outputs), 0 if index == DENSE else index, seed), seed,
+        payloads, stall_choices((*model.inputs, *model.outputs), stalls, seed), seed,
         reset_at=reset_at, groups=found["group"], feedback=order.feedback, allowed=order.allowed,
     )  # fmt: skip
 

@@ -17,13 +17,15 @@ from golden.silu_quantizer import (
 __all__ = ["aimed_constants", "cases", "constants", "inputs_case"]
 
 INPUTS = np.arange(-2048, 2048, dtype=np.int64)
+TRIES = 512
 LOBE = 0.27847  # depth of SiLU's negative lobe
 
 
 def constants(rng: np.random.Generator, count: int) -> dict[str, Int64]:
     """Return (count,) wide, multiplier, shift, zero_point, k: a third of them anything allowed.
 
-    The others belong to a step of 0.0025 to 0.06 and have the zero point of that step.
+    The others belong to a step of 0.0025 to 0.06 and have the zero point of that step; a few of all
+    have a small multiplier and shift.
     """
     step = 0.0025 * 24 ** rng.random(count)
     encoded = [encode_multiplier(1 / (2048 * float(one)), SHIFT_MAX) for one in step]
@@ -32,6 +34,9 @@ def constants(rng: np.random.Generator, count: int) -> dict[str, Int64]:
     anything = rng.random(count) < 1 / 3
     multiplier = np.where(anything, rng.integers(0, 1 << 16, size=count), multiplier)
     shift = np.where(anything, rng.integers(0, SHIFT_MAX + 1, size=count), shift)
+    small = rng.random(count) < 1 / 16  # the lowest bits of a product count
+    multiplier = np.where(small, multiplier >> 10, multiplier)
+    shift = np.where(small, shift % 4, shift)
     zero_point = np.where(anything, rng.integers(0, ZERO_POINT_MAX + 1, size=count), zero_point)
     return {
         "wide": rng.integers(0, 2, size=count),
@@ -74,6 +79,25 @@ def aimed_constants(rng: np.random.Generator, u: Int64, segments: int) -> dict[s
     return fields
 
 
+def separating_constants(rng: np.random.Generator, value: Int64, step: int) -> dict[str, Int64]:
+    """Return (beats,) constants under which ``value`` and ``value + step`` have different codes.
+
+    12-bit codes of values of 16 bits: a step of one shows at every eighth value or fewer, so the
+    best of many multipliers is taken.
+    """
+    count = len(value)
+    size = np.maximum(np.abs(value), np.abs(value + step))
+    shift = np.minimum(15 + np.ceil(np.log2(np.maximum(size, 1024) / 1024)), SHIFT_MAX)
+    shift = shift.astype(np.int64)[:, None]
+    multiplier = rng.integers(1 << 14, 1 << 15, size=(count, TRIES))
+    half = 1 << (shift - 1)
+    codes = [(v[:, None] * multiplier + half) >> shift for v in (value, value + step)]
+    best = np.argmax(codes[0] != codes[1], axis=1)
+    fields = constants(rng, count)
+    fields["multiplier"], fields["shift"] = multiplier[np.arange(count), best], shift[:, 0]
+    return fields | {"wide": np.ones(count, dtype=np.int64)}
+
+
 def inputs_case(
     name: str,
     u: Int64,
@@ -109,7 +133,8 @@ def inputs_case(
 def cases(seed: int, parameters: Parameters) -> list[Case]:
     """Return every stall class over all inputs; every second case aims at limits.
 
-    The constants are new at every beat.
+    The constants are new at every beat. The last two cases tell the value of the curve at a lane's
+    input, one lane a beat, from the one above and the one below.
     """
     lanes = int(parameters["lanes"])
     beats = -(-len(INPUTS) // lanes)
@@ -122,4 +147,11 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
         if index % 2:
             fields = aimed_constants(rng, u[:, 0], int(parameters.get("segments", 32)))
         result.append(inputs_case(name, u, fields, index, seed, parameters))
+    segments = int(parameters.get("segments", 32))
+    for place, step in enumerate((1, -1)):
+        rng = generator(seed, len(result))
+        u = np.stack([rng.permutation(INPUTS) for _ in range(lanes)], axis=1)
+        aimed = u[np.arange(len(u)), np.arange(len(u)) % lanes]
+        fields = separating_constants(rng, silu_value(aimed, segments), step)
+        result.append(inputs_case(f"values{place}", u, fields, 0, seed, parameters))
     return result

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cosim.datapath_traffic import Part
 from cosim.stimulus import Parameters
 from cosim.tb_datapath import datapath_case
 from golden.calibration.artifact import Artifact
@@ -83,13 +84,13 @@ class TileStream:
         scalars = ("wide", "start", "end", "bank", "table_set", "step", "segment", "set")
         empty: dict[str, tuple[int, ...]] = dict.fromkeys(scalars, ())
         lanes = (self.config.vector_lanes,)
-        made = datapath_case(
-            name, parameters, [int(b) for b in artifact.boundaries], self.sets, join(self.conv, {}),
+        part = Part(
+            [int(b) for b in artifact.boundaries], self.sets, join(self.conv, {}),
             np.concatenate(self.weights),
             join(self.paths["activation"], {"u": lanes, **empty}),
             join(self.paths["edge"], {"x": lanes, **empty}),
-            stalls_index=stalls_index, seed=seed,
         )  # fmt: skip
+        made = datapath_case(name, parameters, [part], stalls_index=stalls_index, seed=seed)
         checks = [("o_conv", "values", self.expected)]
         checks += [(f"o_{path}", "codes", parts) for path, parts in self.used.items() if parts]
         for output, field, parts in checks:

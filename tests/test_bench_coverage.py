@@ -47,7 +47,8 @@ def test_thinner_stimulus_leaves_holes():
     assert "wide: one below the least" in holes
     holes = [name for name, hit in functional([corners]).items() if not hit]
     assert "reset with beats inside" in holes and "o: a beat waits for ready" in holes
-    holes = [name for name, hit in functional(cases_of("scale_file")[:-1]).items() if not hit]
+    thinner = [case for case in cases_of("scale_file") if case.name not in ("stalls12", "stalls13")]
+    holes = [name for name, hit in functional(thinner).items() if not hit]
     assert "row 7 of the resident groups" in holes
 
 
