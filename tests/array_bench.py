@@ -1,4 +1,6 @@
-"""The array's unit in the simulator, up to its values, with memories and partners around it."""
+"""The array's unit in the simulator, with memories and partners around it."""
+
+from types import SimpleNamespace
 
 import numpy as np
 from amaranth.hdl import Module
@@ -13,7 +15,7 @@ from hdl.array_layouts import ArrayLayouts
 from hdl.scale_file import ScaleFile
 from tests.array_programs import COUNTED, UNITS, expected_reads, expected_values, set_rows
 
-__all__ = ["ValuesBench", "instruction_value", "parameters"]
+__all__ = ["Bench", "ValuesBench", "instruction_value", "parameters"]
 
 
 def parameters(config):
@@ -30,56 +32,61 @@ def instruction_value(layout, instruction):
     }
 
 
-class ValuesBench:
-    """Runs a program on array_front and array_back; ``differences`` stays empty if all is equal.
+class Bench:
+    """Runs a program; ``differences`` stays empty if all is equal.
 
-    ``stall``: how often each partner hesitates, 0..1.
+    ``stall``: how often each partner hesitates, 0..1. ``ports``: the unit's, by name.
     """
 
-    def __init__(self, program, *, seed=0, stall=0.0, front=ArrayFront, back=ArrayBack):
+    def __init__(self, program, *, seed, stall):
         self.program = program
         self.rng = np.random.default_rng(seed)
         self.stall = stall
         self.differences: list[str] = []
         self.busy: list[int] = []
-        self.values: list[int] = []
-        keywords = parameters(program.config)
-        self.front = front(**keywords)
-        self.back = back(**keywords)
-        layouts = ArrayLayouts(**keywords)
+        self.cycles = 0
+        self.ports = SimpleNamespace()
+        self.layouts = ArrayLayouts(**parameters(program.config))
+        self.codes = program.state.codes.copy()
+        self.counts = dict.fromkeys(UNITS, 0)
+        self.waiting = list(program.instructions)
+        self.offered = False
+        self.rows = set_rows(program)
+        self.reads = [
+            (place, need, Unit(i["step_unit"]))
+            for i in program.instructions
+            for place, need in expected_reads(i)
+            if place is not None
+        ]
+        self.row_at = self.read_at = 0
         self.scale_file = ScaleFile(
             groups=1,
             resident_groups=1,
             steps=1,
             channel_tiles=program.config.channel_tiles,
             lanes=program.config.size,
-            conv_side=layouts.code_side.size,
-            read_side=layouts.acc_side.size,
+            conv_side=self.layouts.code_side.size,
+            read_side=self.layouts.acc_side.size,
         )
 
-    def _module(self):
-        m = Module()
-        m.submodules.front = front = self.front
-        m.submodules.back = back = self.back
-        m.submodules.scale_file = scales = self.scale_file
-        wiring.connect(m, front.o_lookup, scales.i_conv)
-        wiring.connect(m, scales.o_conv, front.i_lookup)
-        wiring.connect(m, front.o, back.i)
-        wiring.connect(m, back.o_constants, scales.i_read)
-        wiring.connect(m, scales.o_read, back.i_constants)
-        m.d.comb += [
-            scales.release_conv.eq(back.release),
-            scales.release_conv_bank.eq(back.release_bank),
-        ]
-        return m
-
     def run(self, limit=40000):
-        """Return the cycles from the first instruction to the last value."""
+        """Return the cycles from the first instruction on until all is done."""
         simulator = Simulator(self._module())
         simulator.add_clock(1e-6)
         simulator.add_testbench(self._testbench(limit))
         simulator.run()
         return self.cycles
+
+    def _join_scale_file(self, m, front, back):
+        m.submodules.scale_file = scales = self.scale_file
+        wiring.connect(m, front.o_lookup, scales.i_conv)  # type: ignore[attr-defined]
+        wiring.connect(m, scales.o_conv, front.i_lookup)  # type: ignore[attr-defined]
+        wiring.connect(m, back.o_constants, scales.i_read)  # type: ignore[attr-defined]
+        wiring.connect(m, scales.o_read, back.i_constants)  # type: ignore[attr-defined]
+        m.d.comb += [
+            scales.release_conv.eq(back.release),  # type: ignore[attr-defined]
+            scales.release_conv_bank.eq(back.release_bank),  # type: ignore[attr-defined]
+        ]
 
     def _goes(self):
         return self.rng.random() >= self.stall
@@ -87,12 +94,29 @@ class ValuesBench:
     def _testbench(self, limit):
         async def testbench(ctx):
             await self._load_tables(ctx)
-            await self._run(ctx, limit)
+            for cycle in range(limit):
+                self._drive(ctx)
+                self._drive_sink(ctx)
+                replies = self._answer_reads(ctx, cycle)
+                self._take(ctx)
+                self.busy.append(ctx.get(self.ports.busy))
+                replies += self._sink(ctx, cycle)
+                self.cycles = cycle + 1
+                if self._done() or len(self.differences) > 5:
+                    break
+                await ctx.tick()
+                for port, value in replies:
+                    ctx.set(port, value)
+            else:
+                self.differences.append(f"not done after {limit} cycles")
+            if not self.differences:
+                assert not self.waiting
+                assert (self.row_at, self.read_at) == (len(self.rows), len(self.reads))
 
         return testbench
 
     async def _load_tables(self, ctx):
-        port = self.scale_file.i_write
+        port = self.scale_file.i_write  # type: ignore[attr-defined]
         payload = writes(self.scale_file.config, [], self.program.sets).payload
         for beat in range(len(payload["table"])):
             ctx.set(port.payload, {name: int(values[beat]) for name, values in payload.items()})
@@ -101,101 +125,116 @@ class ValuesBench:
         ctx.set(port.valid, 0)
         await ctx.tick().repeat(4)
 
-    async def _run(self, ctx, limit):
-        front, back, state = self.front, self.back, self.program.state
-        codes, scales = state.codes.copy(), state.row_scales.copy()
-        instructions = list(self.program.instructions)
-        rows = set_rows(self.program)
-        wanted = expected_values(self.program)
-        reads = [
-            (place, need, Unit(i["step_unit"]))
-            for i in instructions
-            for place, need in expected_reads(i)
-            if place is not None
-        ]
-        counts = dict.fromkeys(UNITS, 0)
-        bank_words = self.program.config.code_bank_words
-        weights_left, read_at, done = 0, 0, 0
-        offered = False
-        layout = front.layouts.instruction
-        for cycle in range(limit):
-            # inputs
-            if instructions:
-                if not offered and self._goes():
-                    offered = True
-                    ctx.set(front.i.payload, instruction_value(layout, instructions[0]))
-                ctx.set(front.i.valid, offered)
-            else:
-                ctx.set(front.i.valid, 0)
-            for unit in counts:
-                if counts[unit] < COUNTED and (not self.stall or self.rng.random() < 0.02):
-                    counts[unit] += 1 if self.stall else COUNTED
-            ctx.set(front.counts, {UNITS[unit]: min(n, COUNTED) for unit, n in counts.items()})
-            given = weights_left < len(rows) and self._goes()
-            if given:
-                ctx.set(front.i_weights.payload, {"weights": rows[weights_left].tolist()})
-            ctx.set(front.i_weights.valid, given)
-            ctx.set(back.o.ready, self._goes())
-            # the scratchpad's ports: the operand's has priority in its bank
-            operand, stationary = front.read_operand, front.read_stationary
-            ctx.set(operand.ready, self._goes())
-            meets = ctx.get(operand.valid) and (
-                ctx.get(operand.address) // bank_words == ctx.get(stationary.address) // bank_words
-            )
-            ctx.set(stationary.ready, self._goes() and not meets)
-            # what happens at the edge
-            replies = {}
-            for port in (operand, stationary):
-                word = self.rng.integers(0, 4096, codes.shape[1])
-                if ctx.get(port.valid) and ctx.get(port.ready):
-                    address = ctx.get(port.address)
-                    if address >= len(codes):
-                        self.differences.append(f"cycle {cycle}: address {address}")
-                    word = codes[address % len(codes)]
-                    if port is operand:
-                        self._check_read(read_at, reads, address, counts, cycle)
-                        read_at += 1
-                replies[port] = word.tolist()
-            scale = [int(value) for value in self.rng.integers(0, 40, 2)]
-            if ctx.get(back.read_scale.valid):
-                bank, row = ctx.get(back.read_scale.bank), ctx.get(back.read_scale.row)
-                scale = scales[bank, row].tolist()
-            if given and ctx.get(front.i_weights.ready):
-                weights_left += 1
-            if offered and ctx.get(front.i.ready):
-                instructions.pop(0)
-                offered = False
-            self.busy.append(ctx.get(front.busy))
-            left = ctx.get(back.o.valid) and ctx.get(back.o.ready)
-            self.values.append(left)
-            if left:
-                self._check_value(done, wanted, ctx.get(back.o.payload), cycle)
-                done += 1
-            if done == len(wanted) or len(self.differences) > 5:
-                self.cycles = cycle + 1
-                break
-            await ctx.tick()
-            ctx.set(operand.data, replies[operand])
-            ctx.set(stationary.data, replies[stationary])
-            ctx.set(back.read_scale.multiplier, scale[0])
-            ctx.set(back.read_scale.shift, scale[1])
-        else:
-            self.differences.append(f"{done} of {len(wanted)} values after {limit} cycles")
-        if not self.differences:
-            assert not instructions
-            assert (weights_left, read_at) == (len(rows), len(reads))
+    def _may_start(self, instruction):
+        return True
 
-    def _check_read(self, index, reads, address, counts, cycle):
-        place, need, unit = reads[index] if index < len(reads) else (-1, 0, Unit.NONE)
+    def _drive(self, ctx):
+        """Instruction, counts, weights."""
+        ports = self.ports
+        if self.waiting and not self.offered and self._may_start(self.waiting[0]) and self._goes():
+            self.offered = True
+            value = instruction_value(self.layouts.instruction, self.waiting[0])
+            ctx.set(ports.i.payload, value)
+        ctx.set(ports.i.valid, self.offered)
+        for unit in UNITS:
+            if not self.stall:
+                self.counts[unit] = COUNTED
+            elif self.counts[unit] < COUNTED and self.rng.random() < 0.02:
+                self.counts[unit] += 1
+        ctx.set(ports.counts, {UNITS[unit]: count for unit, count in self.counts.items()})
+        given = self.row_at < len(self.rows) and self._goes()
+        if given:
+            ctx.set(ports.i_weights.payload, {"weights": self.rows[self.row_at].tolist()})
+        ctx.set(ports.i_weights.valid, given)
+
+    def _take(self, ctx):
+        """What the unit takes at the edge."""
+        ports = self.ports
+        if ctx.get(ports.i_weights.valid) and ctx.get(ports.i_weights.ready):
+            self.row_at += 1
+        if self.offered and ctx.get(ports.i.ready):
+            self.waiting.pop(0)
+            self.offered = False
+
+    def _answer_reads(self, ctx, cycle):
+        """Grant requests, the operand's first in its bank; return what follows the edge."""
+        operand, stationary = self.ports.read_operand, self.ports.read_stationary
+        bank = self.program.config.code_bank_words
+        ctx.set(operand.ready, self._goes())
+        meets = ctx.get(operand.valid) and (
+            ctx.get(operand.address) // bank == ctx.get(stationary.address) // bank
+        )
+        ctx.set(stationary.ready, self._goes() and not meets)
+        replies = []
+        for port in (operand, stationary):
+            word = self.rng.integers(0, 4096, self.codes.shape[1])
+            if ctx.get(port.valid) and ctx.get(port.ready):
+                address = ctx.get(port.address)
+                if address >= len(self.codes):
+                    self.differences.append(f"cycle {cycle}: address {address}")
+                word = self.codes[address % len(self.codes)]
+                if port is operand:
+                    self._check_read(address, cycle)
+            replies.append((port.data, word.tolist()))
+        scale = self.rng.integers(0, 40, 2)
+        port = self.ports.read_scale
+        if ctx.get(port.valid):
+            scale = self.program.state.row_scales[ctx.get(port.bank), ctx.get(port.row)]
+        return [*replies, (port.multiplier, int(scale[0])), (port.shift, int(scale[1]))]
+
+    def _check_read(self, address, cycle):
+        index = self.read_at
+        self.read_at += 1
+        place, need, unit = self.reads[index] if index < len(self.reads) else (-1, 0, Unit.NONE)
         if address != place:
             self.differences.append(f"cycle {cycle}: read {index} of {address}, not {place}")
-        elif unit is not Unit.NONE and counts[unit] < need:
-            self.differences.append(f"cycle {cycle}: read {index} at count {counts[unit]}")
+        elif unit is not Unit.NONE and self.counts[unit] < need:
+            self.differences.append(f"cycle {cycle}: read {index} at count {self.counts[unit]}")
 
-    def _check_value(self, index, wanted, payload, cycle):
-        values, live, end = wanted[index]
-        got = np.array(list(payload["values"]))
-        if ((got != values) & live).any() or payload.end != end:
-            self.differences.append(
-                f"cycle {cycle}: value {index}: {got} end {payload.end}, not {values} end {end}"
-            )
+
+class ValuesBench(Bench):
+    """array_front and array_back: every value that leaves them, in order.
+
+    All instructions read the memory of the start.
+    """
+
+    def __init__(self, program, *, seed=0, stall=0.0, front=ArrayFront, back=ArrayBack):
+        super().__init__(program, seed=seed, stall=stall)
+        keywords = parameters(program.config)
+        self.front = front(**keywords)
+        self.back = back(**keywords)
+        self.values: list[int] = []
+        self.wanted = expected_values(program)
+        self.value_at = 0
+        for name in ("i", "counts", "i_weights", "read_operand", "read_stationary", "busy"):
+            setattr(self.ports, name, getattr(self.front, name))
+        self.ports.read_scale = self.back.read_scale
+
+    def _module(self):
+        m = Module()
+        m.submodules.front = self.front
+        m.submodules.back = self.back
+        wiring.connect(m, self.front.o, self.back.i)
+        self._join_scale_file(m, self.front, self.back)
+        return m
+
+    def _drive_sink(self, ctx):
+        ctx.set(self.back.o.ready, self._goes())
+
+    def _sink(self, ctx, cycle):
+        left = ctx.get(self.back.o.valid) and ctx.get(self.back.o.ready)
+        self.values.append(left)
+        if left:
+            values, live, end = self.wanted[self.value_at]
+            payload = ctx.get(self.back.o.payload)
+            got = np.array(list(payload["values"]))
+            if ((got != values) & live).any() or payload.end != end:
+                self.differences.append(
+                    f"cycle {cycle}: value {self.value_at}: {got} end {payload.end}, "
+                    f"not {values} end {end}"
+                )
+            self.value_at += 1
+        return []
+
+    def _done(self):
+        return self.value_at == len(self.wanted)
