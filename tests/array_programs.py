@@ -41,8 +41,8 @@ class Program:
     sets: list[TableSet] = field(default_factory=list)
 
 
-def random_program(seed, count, *, config=CONFIG, opcodes=(Opcode.CONV, Opcode.MATMUL)):
-    """``count`` legal instructions in a row; all read what stands in memory at the start."""
+def random_program(seed, count, *, config=CONFIG, opcodes=(Opcode.CONV, Opcode.MATMUL), plain=True):
+    """``count`` legal instructions in a row; ``plain`` ones add no residual and gather no sums."""
     rng = np.random.default_rng(seed)
     weights = rng.integers(0, 256, WEIGHTS_BYTES, dtype=np.uint8).tobytes()
     state = State(config, {"weights": weights}, bytearray())
@@ -65,6 +65,9 @@ def random_program(seed, count, *, config=CONFIG, opcodes=(Opcode.CONV, Opcode.M
         opcode = opcodes[rng.integers(len(opcodes))]
         make = _random_conv if opcode is Opcode.CONV else _random_matmul
         fields = make(rng, config) | _waits(rng)
+        if plain:
+            for name in ("residual", "sums", "sums_clear", "sums0"):
+                fields.pop(name, None)
         if opcode is Opcode.CONV:
             fields["offset"] = offset
         fields["bank"] = int(rng.integers(2))
@@ -131,7 +134,22 @@ def _random_conv(rng, config):
     }  # fmt: skip
     fields["pad"] = fields["kernel3"] * rng.integers(2)
     bank = int(rng.integers(2))
-    return _rows_and_places(rng, config, Opcode.CONV, fields, bank)
+    fields = _rows_and_places(rng, config, Opcode.CONV, fields, bank)
+    return fields if fields["narrow"] else fields | _residual_and_sums(rng, config, fields)
+
+
+def _residual_and_sums(rng, config, fields):
+    """Of these, half the residuals lie where the result goes."""
+    chosen = {"residual": rng.integers(2), "sums": rng.integers(2)}
+    if chosen["sums"]:
+        chosen["sums_clear"] = rng.integers(2)
+        chosen["sums0"] = rng.integers(config.sum_chunks - fields["chunks"] + 1)
+    if chosen["residual"]:
+        chosen["auxiliary_plane"] = fields["destination_plane"]
+        chosen["auxiliary"] = fields["destination"]
+        if rng.integers(2):
+            chosen["auxiliary"] = rng.integers(config.stream_words)
+    return chosen
 
 
 def _random_matmul(rng, config):
