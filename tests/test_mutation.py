@@ -32,6 +32,7 @@ def test_a_bench_with_one_short_case_scores_less(monkeypatch):
 
 
 @pytest.mark.cosim
+@pytest.mark.long
 @pytest.mark.parametrize("block", ["operand", "accumulator"])
 def test_no_mutant_that_a_bench_finds_is_proven_equal(tmp_path, monkeypatch, block):
     monkeypatch.setattr(mutation_proof, "SECONDS", (60, 1))
