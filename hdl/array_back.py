@@ -1,5 +1,7 @@
 """From totals to values: constants of the lanes, or of the pixel's row, and the requantizer."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -39,7 +41,7 @@ class ArrayBack(wiring.Component):
     i: stream.Interface
     o_constants: stream.Interface
     i_constants: stream.Interface
-    read_scale: wiring.PureInterface
+    read_scale: Any
     o: stream.Interface
     release: Signal
     release_bank: Signal

@@ -1,5 +1,7 @@
 """From instructions to totals: words, operands, array, accumulator."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -53,6 +55,8 @@ class ArrayFront(wiring.Component):
     i_lookup: stream.Interface
     o: stream.Interface
     counts: data.View
+    read_operand: Any
+    read_stationary: Any
     busy: Signal
 
     def __init__(

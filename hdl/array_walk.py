@@ -1,5 +1,7 @@
 """Address generator of CONV and MATMUL: a code word for every pixel of every pass."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -46,7 +48,7 @@ class ArrayWalk(wiring.Component):
     i: stream.Interface
     o: stream.Interface
     o_sets: stream.Interface
-    read_operand: wiring.PureInterface
+    read_operand: Any
     counts: data.View
 
     def __init__(self, *, size=16, code_words=4096, depth=256, channel_tiles=32):

@@ -1,5 +1,7 @@
 """Weights in the order of the array's passes: streamed, rows of V, or blocks of K transposed."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -49,7 +51,7 @@ class Stationary(wiring.Component):
     i: stream.Interface
     i_weights: stream.Interface
     o: stream.Interface
-    read_stationary: wiring.PureInterface
+    read_stationary: Any
 
     def __init__(self, *, size=16, code_words=4096, depth=256, channel_tiles=32):
         self.size = size

@@ -1,5 +1,7 @@
 """Words of a scratchpad as a stream: a beat's address becomes its word, its side bits stay."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -41,7 +43,7 @@ class WordReader(wiring.Component):
 
     i: stream.Interface
     o: stream.Interface
-    port: wiring.PureInterface
+    port: Any
 
     def __init__(self, *, address_bits, word, side):
         self.address_bits = check_size("address_bits", address_bits, 1, 24)

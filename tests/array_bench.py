@@ -1,5 +1,6 @@
 """The array's unit in the simulator, with memories and partners around it."""
 
+from abc import ABC, abstractmethod
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,7 +33,7 @@ def instruction_value(layout, instruction):
     }
 
 
-class Bench:
+class Bench(ABC):
     """Runs a program; ``differences`` stays empty if all is equal.
 
     ``stall``: how often each partner hesitates, 0..1. ``ports``: the unit's, by name.
@@ -68,6 +69,22 @@ class Bench:
             conv_side=self.layouts.code_side.size,
             read_side=self.layouts.acc_side.size,
         )
+
+    @abstractmethod
+    def _module(self):
+        """Return the unit and its scale file, joined."""
+
+    @abstractmethod
+    def _drive_sink(self, ctx):
+        """Set what takes the results."""
+
+    @abstractmethod
+    def _sink(self, ctx, cycle):
+        """Take results; return (port, value) to be set after the edge."""
+
+    @abstractmethod
+    def _done(self):
+        """Whether all results are there."""
 
     def run(self, limit=40000):
         """Return the cycles from the first instruction on until all is done."""
