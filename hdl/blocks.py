@@ -4,6 +4,7 @@ import inspect
 
 from hdl.accumulator import Accumulator
 from hdl.array_walk import ArrayWalk
+from hdl.axi_reader import AxiReader
 from hdl.datapath import Datapath
 from hdl.group_norm import GroupNorm
 from hdl.mac_array import MacArray
@@ -34,6 +35,7 @@ BLOCKS = {
     "datapath": Datapath,
     "array_walk": ArrayWalk,
     "stationary": Stationary,
+    "axi_reader": AxiReader,
 }
 
 
