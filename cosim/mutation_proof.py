@@ -15,7 +15,7 @@ from cosim.yosys import run_yosys
 
 __all__ = ["is_equivalent"]
 
-SECONDS = (60, 8)  # of a question of each proof
+SECONDS = (180, 8)  # of a question of each proof
 STEPS = (4, 12)
 
 _MUTATE = """

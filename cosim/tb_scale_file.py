@@ -62,6 +62,9 @@ def _tiles(
             beats = 1 if single else int(rng.integers(1, 6))
             beats = DENSE_BEATS if every else BITS_BEATS if bits else beats
             step = random_step(rng, boundaries, tables)
+            if bits:  # the one at the power of two
+                low = tables.step_base
+                step = tables.step_last if low & (low - 1) else low
             fields = {
                 "bank": tables.bank,
                 "table_set": tables.table_set,
