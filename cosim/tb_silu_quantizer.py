@@ -14,7 +14,7 @@ from golden.silu_quantizer import (
     silu_value,
 )
 
-__all__ = ["aimed_constants", "cases", "constants", "inputs_case"]
+__all__ = ["aimed_constants", "cases", "constants", "inputs_case", "separating_constants"]
 
 INPUTS = np.arange(-2048, 2048, dtype=np.int64)
 TRIES = 512

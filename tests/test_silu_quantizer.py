@@ -7,9 +7,16 @@ from hypothesis import strategies as st
 
 from cosim.bench import run_cases
 from cosim.stimulus import generator
-from cosim.tb_silu_quantizer import INPUTS, LOBE, cases, constants, inputs_case
+from cosim.tb_silu_quantizer import (
+    INPUTS,
+    LOBE,
+    cases,
+    constants,
+    inputs_case,
+    separating_constants,
+)
 from golden.calibration.artifact import embedded_artifact
-from golden.numbers import encode_multiplier
+from golden.numbers import encode_multiplier, rsh
 from golden.silu_pieces import PIECES, fit
 from golden.silu_quantizer import (
     LATENCY,
@@ -285,3 +292,13 @@ def test_cosim_of_all_inputs_under_every_group_of_the_embedded_artifact():
     result = run_cases("silu_quantizer", parameters, [case], seed=1)
     assert result.passed, result.text()
     assert result.beats == sets * 128
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_constants_tell_values_of_the_curve_apart(step):
+    """Codes of a value and of its neighbour differ, so a bench sees a curve that is off by one."""
+    value = silu_value(INPUTS, 32)
+    fields = separating_constants(np.random.Generator(np.random.PCG64(1)), value, step)
+    codes = [rsh(v * fields["multiplier"], fields["shift"]) for v in (value, value + step)]
+    assert (codes[0] != codes[1]).mean() > 0.999
+    assert max(np.abs(code).max() for code in codes) < 2048
