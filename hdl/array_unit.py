@@ -10,7 +10,7 @@ from hdl.accelerator_layouts import COUNTS_LAYOUT, read_signature
 from hdl.array_back import ArrayBack
 from hdl.array_front import ArrayFront
 from hdl.array_layouts import ArrayLayouts, scale_read_signature
-from hdl.write_back import WriteBack  # type: ignore[import-not-found]
+from hdl.write_back import WriteBack
 
 __all__ = ["ArrayUnit"]
 

@@ -3,6 +3,7 @@
 import inspect
 
 from hdl.accumulator import Accumulator
+from hdl.array_unit import ArrayUnit
 from hdl.array_walk import ArrayWalk
 from hdl.axi_reader import AxiReader
 from hdl.datapath import Datapath
@@ -34,6 +35,7 @@ BLOCKS = {
     "softmax": Softmax,
     "datapath": Datapath,
     "array_walk": ArrayWalk,
+    "array_unit": ArrayUnit,
     "stationary": Stationary,
     "axi_reader": AxiReader,
 }

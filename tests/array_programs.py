@@ -48,6 +48,8 @@ def random_program(seed, count, *, config=CONFIG, opcodes=(Opcode.CONV, Opcode.M
     state = State(config, {"weights": weights}, bytearray())
     state.codes[:] = rng.integers(0, 4096, state.codes.shape)
     state.stream[:] = rng.integers(-32768, 32768, state.stream.shape)
+    state.S1[:] = rng.integers(-1000, 1000, state.S1.shape)
+    state.S2[:] = rng.integers(0, 1000, state.S2.shape)
     state.row_scales[:, :, 0] = rng.integers(1 << 15, 1 << 16, state.row_scales.shape[:2])
     state.row_scales[:, :, 1] = rng.integers(12, 28, state.row_scales.shape[:2])
     program = Program(config, state)

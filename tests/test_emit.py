@@ -159,6 +159,7 @@ SMALL = {
     "softmax": {"lanes": 2, "keys_max": 16, "ahead": 2},
     "datapath": {**SCALES, "rows": 2, "cols": 1, "depth": 4},
     "array_walk": {"size": 4, "code_words": 60, "depth": 16, "channel_tiles": 3},
+    "array_unit": {"size": 4, "code_words": 60, "depth": 16, "channel_tiles": 3},
     "stationary": {"size": 4, "code_words": 60, "depth": 16, "channel_tiles": 3},
 }
 
