@@ -30,7 +30,7 @@ class ArrayBack(wiring.Component):
     o_constants, i_constants : streams to and from the scale file's read port
     read_scale : read port of row_scales
     o : stream of values (size x int16), end (of a tile)
-    release, release_bank : a tile has left, for the scale file
+    released, released_bank : a tile has left, for the scale file
     clear, saturations : of the requantizer
 
     Timing
@@ -43,8 +43,8 @@ class ArrayBack(wiring.Component):
     i_constants: stream.Interface
     read_scale: Any
     o: stream.Interface
-    release: Signal
-    release_bank: Signal
+    released: Signal
+    released_bank: Signal
     clear: Signal
     saturations: Signal
 
@@ -64,8 +64,8 @@ class ArrayBack(wiring.Component):
                 "i_constants": In(stream.Signature(layouts.constants)),
                 "read_scale": Out(scale_read_signature(layouts.pixel_bits)),
                 "o": Out(stream.Signature(layouts.values)),
-                "release": Out(1),
-                "release_bank": Out(1),
+                "released": Out(1),
+                "released_bank": Out(1),
                 "clear": In(1),
                 "saturations": Out(32),
             }
@@ -116,8 +116,8 @@ class ArrayBack(wiring.Component):
             requantizer.o.ready.eq(self.o.ready),
             self.o.payload["values"].eq(requantizer.o.payload["values"]),
             self.o.payload.end.eq(done.end),
-            self.release.eq(self.o.valid & self.o.ready & done.end),
-            self.release_bank.eq(done.bank),
+            self.released.eq(self.o.valid & self.o.ready & done.end),
+            self.released_bank.eq(done.bank),
         ]
         for lane in range(self.size):
             m.d.comb += [

@@ -35,7 +35,7 @@ class ArrayUnit(wiring.Component):
     i_weights : stream of weights (size x int8)
     o_lookup, i_lookup : streams to and from the scale file's conv lookup
     o_constants, i_constants : streams to and from its read port
-    release, release_bank : a tile has left the requantizer
+    released, released_bank : a tile has left the requantizer
     read_operand, read_stationary : read ports of the code scratchpad
     read_scale : read port of row_scales
     read_residual, write_stream, write_codes, gather, count, finish, finish_bank : of write_back
@@ -64,8 +64,8 @@ class ArrayUnit(wiring.Component):
     count: Signal
     finish: Signal
     finish_bank: Signal
-    release: Signal
-    release_bank: Signal
+    released: Signal
+    released_bank: Signal
     busy: Signal
     clear: Signal
     saturations: Signal
@@ -117,8 +117,8 @@ class ArrayUnit(wiring.Component):
                 "i_lookup": In(stream.Signature(layouts.found)),
                 "o_constants": Out(stream.Signature(layouts.constants_read)),
                 "i_constants": In(stream.Signature(layouts.constants)),
-                "release": Out(1),
-                "release_bank": Out(1),
+                "released": Out(1),
+                "released_bank": Out(1),
                 "read_operand": Out(port),
                 "read_stationary": Out(port),
                 "read_scale": Out(scale_read_signature(layouts.pixel_bits)),
@@ -170,7 +170,7 @@ class ArrayUnit(wiring.Component):
             back.clear.eq(self.clear),
             self.saturations.eq(back.saturations),
             self.busy.eq(front.busy),
-            self.release.eq(back.release),
-            self.release_bank.eq(back.release_bank),
+            self.released.eq(back.released),
+            self.released_bank.eq(back.released_bank),
         ]
         return m

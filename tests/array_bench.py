@@ -101,8 +101,8 @@ class Bench(ABC):
         wiring.connect(m, back.o_constants, scales.i_read)  # type: ignore[attr-defined]
         wiring.connect(m, scales.o_read, back.i_constants)  # type: ignore[attr-defined]
         m.d.comb += [
-            scales.release_conv.eq(back.release),  # type: ignore[attr-defined]
-            scales.release_conv_bank.eq(back.release_bank),  # type: ignore[attr-defined]
+            scales.release_conv.eq(back.released),  # type: ignore[attr-defined]
+            scales.release_conv_bank.eq(back.released_bank),  # type: ignore[attr-defined]
         ]
 
     def _goes(self):
