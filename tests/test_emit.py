@@ -158,9 +158,11 @@ SMALL = {
     "sampler": {"lanes": 1},
     "softmax": {"lanes": 2, "keys_max": 16, "ahead": 2},
     "datapath": {**SCALES, "rows": 2, "cols": 1, "depth": 4},
+    "norm_constants": {"size": 4, "sum_chunks": 5},
     "array_walk": {"size": 4, "code_words": 60, "depth": 16, "channel_tiles": 3},
     "array_unit": {"size": 4, "code_words": 60, "depth": 16, "channel_tiles": 3},
     "stationary": {"size": 4, "code_words": 60, "depth": 16, "channel_tiles": 3},
+    "axi_reader": {"axi_bytes": 8, "outstanding": 2, "buffer": 16},
 }
 
 
