@@ -9,6 +9,7 @@ from hdl.axi_reader import AxiReader
 from hdl.datapath import Datapath
 from hdl.group_norm import GroupNorm
 from hdl.mac_array import MacArray
+from hdl.norm_constants import NormConstants
 from hdl.operand import Operand
 from hdl.processing_element import ProcessingElement
 from hdl.requantizer import Requantizer
@@ -30,6 +31,7 @@ BLOCKS = {
     "requantizer": Requantizer,
     "silu_quantizer": SiluQuantizer,
     "group_norm": GroupNorm,
+    "norm_constants": NormConstants,
     "residual": Residual,
     "sampler": Sampler,
     "softmax": Softmax,
