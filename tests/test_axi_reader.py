@@ -41,7 +41,7 @@ class Bench:
             ]
             for name, asked in self.requests.items()
         }
-        self.got = {name: [] for name in CLIENTS}
+        self.got: dict[str, list] = {name: [] for name in CLIENTS}
         self.bursts, self.faults, self.beats = [], 0, 0
         self.most, self.drained = 0, False
 
@@ -92,6 +92,8 @@ class Bench:
             if ctx.get(dut.m_axi_arvalid):
                 now = (ctx.get(dut.m_axi_araddr), ctx.get(dut.m_axi_arlen) + 1)
             assert held is None or now == held, "arvalid is not stable"
+            draining = drain_at is not None and cycle > drain_at
+            assert not draining or now == held, "a burst while draining"
             held = None if ready else now
             if beat:
                 self.bursts[0][1] += dut.axi_bytes
@@ -101,7 +103,7 @@ class Bench:
             if now and ready:
                 self.check_burst(*now, cycle)
             await ctx.tick()
-            if drain_at is not None and cycle > drain_at and ctx.get(dut.idle):
+            if draining and ctx.get(dut.idle):
                 assert not self.bursts
                 self.drained = True
                 return
