@@ -1,5 +1,7 @@
 """Assertions of the RTL: a simulation stops at states that no legal use leads to."""
 
+from typing import Any
+
 import pytest
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
@@ -39,6 +41,6 @@ def test_requantizer_takes_no_shift_above_47(n, valid, stops):
 
 @pytest.mark.parametrize("released", [0, 1])
 def test_scale_file_releases_no_tile_that_it_has_not_taken(released):
-    block = ScaleFile(groups=2, resident_groups=1, steps=1, channel_tiles=1, lanes=1)
+    block: Any = ScaleFile(groups=2, resident_groups=1, steps=1, channel_tiles=1, lanes=1)
     inputs = [(block.release_edge, released), (block.release_edge_bank, 1)]
     assert _stops(block, inputs) == bool(released)
