@@ -6,6 +6,7 @@ from hdl.accumulator import Accumulator
 from hdl.array_unit import ArrayUnit
 from hdl.array_walk import ArrayWalk
 from hdl.axi_reader import AxiReader
+from hdl.code_scratchpad import CodeScratchpad
 from hdl.datapath import Datapath
 from hdl.group_norm import GroupNorm
 from hdl.mac_array import MacArray
@@ -14,11 +15,13 @@ from hdl.operand import Operand
 from hdl.processing_element import ProcessingElement
 from hdl.requantizer import Requantizer
 from hdl.residual import Residual
+from hdl.row_scales import RowScales
 from hdl.sampler import Sampler
 from hdl.scale_file import ScaleFile
 from hdl.silu_quantizer import SiluQuantizer
 from hdl.softmax import Softmax
 from hdl.stationary import Stationary
+from hdl.stream_scratchpad import StreamScratchpad
 
 __all__ = ["BLOCKS", "parameters_of"]
 
@@ -39,6 +42,9 @@ BLOCKS = {
     "array_walk": ArrayWalk,
     "array_unit": ArrayUnit,
     "stationary": Stationary,
+    "stream_scratchpad": StreamScratchpad,
+    "code_scratchpad": CodeScratchpad,
+    "row_scales": RowScales,
     "axi_reader": AxiReader,
 }
 

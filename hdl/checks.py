@@ -18,5 +18,5 @@ def check_size(quantity, value, low, high):
 def check_choice(quantity, value, choices):
     """Return ``value`` if it is one of ``choices``, else raise ``ValueError``."""
     if value not in choices:
-        raise ValueError(f"{quantity} must be one of {', '.join(choices)}, got {value!r}")
+        raise ValueError(f"{quantity} must be one of {', '.join(map(str, choices))}, got {value!r}")
     return value

@@ -162,6 +162,9 @@ SMALL = {
     "array_walk": {"size": 4, "code_words": 60, "depth": 16, "channel_tiles": 3},
     "array_unit": {"size": 4, "code_words": 60, "depth": 16, "channel_tiles": 3},
     "stationary": {"size": 4, "code_words": 60, "depth": 16, "channel_tiles": 3},
+    "stream_scratchpad": {"size": 4, "stream_words": 12, "stream_banks": 4},
+    "code_scratchpad": {"size": 4, "code_words": 12},
+    "row_scales": {"depth": 6},
     "axi_reader": {"axi_bytes": 8, "outstanding": 2, "buffer": 16},
 }
 
