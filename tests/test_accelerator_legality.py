@@ -81,6 +81,7 @@ CASES = {
     "image-channels": (Opcode.SAMPLE, {"channels": 9}, Cause.FIELD),
     "sample-eps": (Opcode.SAMPLE, {"auxiliary": 4090}, Cause.SCRATCHPAD),
     "table-tiles": (Opcode.TABLE, {"chunks": 33}, Cause.FIELD),
+    "norm-lanes": (Opcode.TABLE, {"norm_chunks": 65}, Cause.FIELD),
     "table-offset": (Opcode.TABLE, {"step_offset": 1 << 31}, Cause.EXTERNAL),
     "table-stride": (Opcode.TABLE, {"group_stride": 1 << 31}, Cause.EXTERNAL),
     "load-words": (Opcode.LOAD, {"words": 0}, Cause.FIELD),

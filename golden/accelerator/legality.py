@@ -152,6 +152,8 @@ class Dispatch:
             return
         size = self.config.size
         _require(1 <= i["chunks"] <= self.config.channel_tiles, f"chunks is {i['chunks']}")
+        # the norm's constants hold as many lanes as channel sums
+        _require(i["norm_chunks"] <= self.config.sum_chunks, f"norm_chunks is {i['norm_chunks']}")
         group, step = 32 + 4 * size * i["chunks"], 2 * size * i["chunks"]
         self._external("tables", i["group_offset"], group, i["group_stride"], groups)
         self._external("tables", i["step_offset"], step, i["step_stride"], self.steps)
