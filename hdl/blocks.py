@@ -22,6 +22,7 @@ from hdl.silu_quantizer import SiluQuantizer
 from hdl.softmax import Softmax
 from hdl.stationary import Stationary
 from hdl.stream_scratchpad import StreamScratchpad
+from hdl.table_loader import TableLoader
 
 __all__ = ["BLOCKS", "parameters_of"]
 
@@ -46,6 +47,7 @@ BLOCKS = {
     "code_scratchpad": CodeScratchpad,
     "row_scales": RowScales,
     "axi_reader": AxiReader,
+    "table_loader": TableLoader,
 }
 
 

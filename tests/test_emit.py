@@ -165,6 +165,7 @@ SMALL = {
     "stream_scratchpad": {"size": 4, "stream_words": 12, "stream_banks": 4},
     "code_scratchpad": {"size": 4, "code_words": 12},
     "row_scales": {"depth": 6},
+    "table_loader": {"size": 4, "channel_tiles": 3, "axi_bytes": 8},
     "axi_reader": {"axi_bytes": 8, "outstanding": 2, "buffer": 16},
 }
 
