@@ -6,6 +6,7 @@ from hdl.accumulator import Accumulator
 from hdl.array_unit import ArrayUnit
 from hdl.array_walk import ArrayWalk
 from hdl.axi_reader import AxiReader
+from hdl.channel_sums import ChannelSums
 from hdl.code_scratchpad import CodeScratchpad
 from hdl.datapath import Datapath
 from hdl.group_norm import GroupNorm
@@ -23,6 +24,7 @@ from hdl.softmax import Softmax
 from hdl.stationary import Stationary
 from hdl.stream_scratchpad import StreamScratchpad
 from hdl.table_loader import TableLoader
+from hdl.write_back import WriteBack
 
 __all__ = ["BLOCKS", "parameters_of"]
 
@@ -43,6 +45,8 @@ BLOCKS = {
     "array_walk": ArrayWalk,
     "array_unit": ArrayUnit,
     "stationary": Stationary,
+    "write_back": WriteBack,
+    "channel_sums": ChannelSums,
     "stream_scratchpad": StreamScratchpad,
     "code_scratchpad": CodeScratchpad,
     "row_scales": RowScales,

@@ -162,6 +162,8 @@ SMALL = {
     "array_walk": {"size": 4, "code_words": 60, "depth": 16, "channel_tiles": 3},
     "array_unit": {"size": 4, "code_words": 60, "depth": 16, "channel_tiles": 3},
     "stationary": {"size": 4, "code_words": 60, "depth": 16, "channel_tiles": 3},
+    "write_back": {"size": 4, "stream_words": 12, "code_words": 12, "sum_chunks": 3},
+    "channel_sums": {"size": 2, "sum_chunks": 3},
     "stream_scratchpad": {"size": 4, "stream_words": 12, "stream_banks": 4},
     "code_scratchpad": {"size": 4, "code_words": 12},
     "row_scales": {"depth": 6},
