@@ -31,7 +31,7 @@ FAULTS = (
         "m.d.sync += [tail.eq(self.i.payload), tail_valid.eq(1)]",
         "m.d.sync += tail.eq(self.i.payload)",
         "datapath",
-        ("o_conv", "o_activation", "o_edge", "i_conv", "i_activation", "i_edge"),
+        ("o_conv", "o_activation", "o_edge", "i_conv", "i_activation", "i_edge", "i_weights"),
         "skid buffer drops the beat that a stall caught",
     ),
     Fault(

@@ -12,7 +12,10 @@ __all__ = ["Fault"]
 
 @dataclass(frozen=True)
 class Fault:
-    """``old`` becomes ``new`` in ``hdl/file``; ``models`` says what a designer did wrong."""
+    """``old`` becomes ``new`` in ``hdl/file``; ``models`` says what a designer did wrong.
+
+    ``stops``: an assertion of the RTL ends the simulation before a stream differs.
+    """
 
     name: str
     file: str
@@ -21,6 +24,7 @@ class Fault:
     block: str
     streams: tuple[str, ...]
     models: str
+    stops: bool = False
 
     @property
     def caught_by(self) -> str:

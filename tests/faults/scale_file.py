@@ -42,6 +42,7 @@ FAULTS = (
         "scale_file",
         ("o_conv", "o_activation", "o_edge", "i_conv", "i_activation", "i_edge", "bank_busy"),
         "stale scale bank: a tile passes before its set is loaded",
+        stops=True,
     ),
     Fault(
         "bank_overwritten_in_use",
