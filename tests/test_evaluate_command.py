@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -8,7 +10,7 @@ import torch
 
 from cosim.cli import run
 from golden.errors import UserError
-from golden.evaluation import ablation
+from golden.evaluation import ablation, drawing
 from golden.evaluation.ablation import Evaluation, Settings
 from golden.evaluation.fid import FeatureNetwork, Reference
 from golden.evaluation.image_store import ImageStore
@@ -22,6 +24,7 @@ from golden.evaluation.report import (
     write_markdown,
 )
 from golden.evaluation.variants import VARIANTS
+from golden.evaluation.worker_pool import HERE, pool, torch_threads
 from golden.network.checkpoint import save_checkpoint
 from tests.small_network import small_artifact, small_checkpoint
 
@@ -38,11 +41,10 @@ def small_features() -> tuple[FeatureNetwork, Reference]:
     return network, Reference.of(noise, features="00")
 
 
-def evaluation(folder=None, **settings) -> Evaluation:
+def evaluation(folder=None, progress=None, using=HERE, **settings) -> Evaluation:
     values = {"samples": 5, "sqnr_images": 2, "images": 2, "batch": 2, **settings}
-    return Evaluation(
-        small_checkpoint(), small_artifact(), Settings(**values), *small_features(), folder
-    )
+    measured = small_checkpoint(), small_artifact(), Settings(**values), *small_features()
+    return Evaluation(*measured, folder, progress, using)
 
 
 def test_a_row_has_every_column_and_the_record_every_key():
@@ -96,6 +98,52 @@ def test_shards_give_the_same_row_as_one_process(tmp_path):
     assert len(left) == 3 and all(name.startswith("float") for name in left)
 
 
+def three_rows(run_of):
+    return [run_of.float_row(), run_of.simulated_row(REGION, 7), run_of.integer_row()]
+
+
+def test_workers_give_the_same_rows_and_bytes_one_of_them_killed(tmp_path):
+    """A worker is ended after the first image of the simulated row; its share is drawn again."""
+    killed: list[int] = []
+
+    def kill(what, share):
+        if what.startswith("region + groups, 7 bits") and not killed and share < 1:
+            pid = next(iter(using.client.run(os.getpid).values()))
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+    alone = evaluation(tmp_path / "one", batch=1)
+    expected = three_rows(alone)
+    with pool(2) as using:
+        many = evaluation(tmp_path / "two", kill, using, batch=1)
+        assert three_rows(many) == expected
+        trims = using.client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_")
+        assert list(trims.values()) == [None, None]  # with it workers take twice the time
+        assert killed and killed[0] not in using.client.run(os.getpid).values()
+    assert np.array_equal(many._float_images(), alone._float_images())
+    left = sorted(path.name for path in (tmp_path / "two" / "parts").iterdir())
+    assert len(left) == 5 and all(name.endswith(".npy") for name in left)
+
+
+def test_a_worker_that_cannot_read_the_model_is_one_message(tmp_path):
+    with pytest.raises(UserError, match="need --rows, a folder they share"):
+        drawing._draw_part(tmp_path / "none", range(1), None)
+
+
+def test_floats_are_drawn_on_one_thread_of_a_cpu(monkeypatch):
+    seen: list[int] = []
+
+    def record(*_, **__):
+        seen.append(torch.get_num_threads())
+        return torch.zeros(1)
+
+    monkeypatch.setattr(drawing, "sample", record)
+    with torch_threads(3):
+        evaluation()._float_model().draw(range(1))
+        assert torch.get_num_threads() == 3
+    assert seen == [1]
+
+
 def test_an_interrupted_row_goes_on_with_the_parts_it_has(tmp_path):
     store = ImageStore(tmp_path, 5, 2)
     drawn: list[range] = []
@@ -128,6 +176,39 @@ def test_the_page_gets_its_table_between_the_marks(tmp_path):
         write_markdown(page, report)
 
 
+def page_of(folder, size):
+    page = folder / "page.md"
+    page.write_text(
+        f"<!-- table {size} -->\nx, 10000 images of seed 1\n<!-- end -->\n", encoding="utf-8"
+    )
+    return page, page.read_text(encoding="utf-8")
+
+
+def test_a_table_of_more_images_stays_unless_told(tmp_path):
+    run_of = evaluation()
+    report = summary(run_of, [run_of.float_row(), run_of.integer_row()])
+    page, before = page_of(tmp_path, "8x8")
+    with pytest.raises(UserError, match=r"of 10000 images, this one would be of 5; .* --replace"):
+        write_markdown(page, report)
+    assert page.read_text(encoding="utf-8") == before
+    write_markdown(page, report, replace=True)
+    assert "5 images of seed 1" in page.read_text(encoding="utf-8")
+    for more in (5, 10000):
+        write_markdown(page, {**report, "samples": more})
+    assert "10000 images of seed 1" in page.read_text(encoding="utf-8")
+
+
+def test_a_table_of_more_images_is_refused_before_anything_is_measured(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(ablation.Evaluation, "float_row", None)
+    page, before = page_of(tmp_path, "16x16")
+    assert run(["evaluate", "--markdown", str(page)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "of 10000 images, this one would be of 64" in lines[0]
+    assert page.read_text(encoding="utf-8") == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -140,6 +221,9 @@ def test_the_page_gets_its_table_between_the_marks(tmp_path):
         (["--features", "nowhere"], "needs --reference"),
         (["--reference", "nowhere"], "nowhere"),
         (["--device", "abacus"], "abacus"),
+        (["--workers", "0"], "workers = 0 is not allowed"),
+        (["--workers", "2", "--scheduler", "tcp://x:1"], "workers and scheduler: give one"),
+        (["--scheduler", "nonsense"], "scheduler nonsense: cannot be reached"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, text, capsys):

@@ -20,7 +20,7 @@ def evaluate(
     samples: Annotated[int, typer.Option(help="images of each model from the same noise")] = 64,
     sqnr_images: Annotated[int, typer.Option(help="images of the float trajectories")] = 8,
     images: Annotated[int, typer.Option(help="images the ablation's ranges come from")] = 16,
-    batch: Annotated[int, typer.Option(help="images at a time")] = 64,
+    batch: Annotated[int, typer.Option(help="images at a time, and of one worker's task")] = 32,
     features: Annotated[
         Path | None, typer.Option(help="TorchScript feature network; ours if left out and it fits")
     ] = None,
@@ -39,7 +39,16 @@ def evaluate(
     markdown: Annotated[
         Path | None, typer.Option(help="page whose generated table is to be renewed")
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="let that table go even if it is of more images")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(help="processes; all CUDA devices, or 1 on a CPU, if left out")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="address of a running Dask scheduler to draw on instead")
+    ] = None,
     seed: Annotated[int, typer.Option(help="of the measured images; ranges come from seed 0")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
 ) -> None:
@@ -56,12 +65,15 @@ def evaluate(
     from golden.evaluation.report import (
         COLUMNS,
         cells,
+        check_markdown,
         measures,
         parse_bits,
         summary,
         write_markdown,
     )
+    from golden.evaluation.shards import useful
     from golden.evaluation.variants import chosen
+    from golden.evaluation.worker_pool import pool
     from golden.files import atomic_write, ensure_writable_folder
     from golden.network.checkpoint import embedded_checkpoint, load_checkpoint
     from golden.network.training import pick_device
@@ -75,15 +87,23 @@ def evaluate(
         batch=batch,
         device=str(pick_device(device)),
     )
+    if scheduler is None:
+        count = useful(samples, settings.device, workers, batch)
+    elif workers is None:
+        count = None
+    else:
+        raise UserError("workers and scheduler: give one; a running cluster has its own workers")
     if checkpoint is not None and artifact is None:
         raise UserError("--checkpoint needs its --artifact; make one with `stepscale calibrate`")
     network = embedded_checkpoint() if checkpoint is None else load_checkpoint(checkpoint)
     tables = embedded_artifact() if artifact is None else Artifact.load(artifact)
     feature_network, statistics = measures(network.config, features, reference, settings.device)
+    if markdown is not None:
+        check_markdown(markdown, "x".join(map(str, network.config.sample_size)), samples, replace)
     for folder in (rows, figures, None if json_file is None else json_file.parent):
         if folder is not None:
             ensure_writable_folder(folder)
-    with shown() as progress:
+    with shown() as progress, pool(count, scheduler, settings.device) as using:
         evaluation = Evaluation(
             network,
             tables,
@@ -92,6 +112,7 @@ def evaluate(
             statistics,
             rows,
             lambda what, share: progress(what, round(100 * share), 100),
+            using,
         )
         found = [evaluation.float_row()]
         if ablation:
@@ -123,6 +144,6 @@ def evaluate(
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if markdown is not None:
-        write_markdown(markdown, report)
+        write_markdown(markdown, report, replace)
     if figures is not None:
         console.print("pictures: " + ", ".join(str(path) for path in paths))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,21 @@ from golden.calibration.topology import layers, macs
 from golden.calibration.trajectories import X_FRACTION, Statistics, Trajectories, collect, run_float
 from golden.calibration.wide import extra_macs
 from golden.errors import UserError
+from golden.evaluation.drawing import (
+    FloatDraw,
+    FloatEps,
+    IntegerDraw,
+    drawn_by_workers,
+    repeatable_float32,
+)
 from golden.evaluation.fid import FeatureNetwork, Reference, fid_change, frechet_distance
 from golden.evaluation.image_store import ImageStore
 from golden.evaluation.simulated import SimulatedUNet, table_bytes
 from golden.evaluation.variants import Variant
+from golden.evaluation.worker_pool import HERE, WorkerPool
 from golden.files import atomic_write
-from golden.integer.network import IntegerNetwork
 from golden.network.checkpoint import Checkpoint
-from golden.network.samplers import make_sampler, sample
+from golden.network.samplers import make_sampler
 from golden.sampler import image_byte
 
 __all__ = ["Evaluation", "Settings"]
@@ -107,7 +115,10 @@ class Settings:
 
 @dataclass
 class Evaluation:
-    """Rows of one network. ``folder``: finished rows are kept there and not computed again."""
+    """Rows of one network. ``folder``: finished rows are kept there and not computed again.
+
+    ``workers`` draw the images; everything else is measured in this process.
+    """
 
     checkpoint: Checkpoint
     artifact: Artifact
@@ -116,6 +127,7 @@ class Evaluation:
     reference: Reference | None = None
     folder: Path | None = None
     progress: Progress | None = None
+    workers: WorkerPool = HERE
     _float: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -129,9 +141,7 @@ class Evaluation:
         config = self.checkpoint.config
         self.shape = (config.in_channels, *config.sample_size)
         self.unet = self.checkpoint.unet.to(self.device)
-        if self.device.type == "cuda":  # the reference is float32, not TF32, and repeats
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        repeatable_float32(str(self.device))
 
     def _tell(self, what: str, share: float) -> None:
         if self.progress is not None:
@@ -166,31 +176,21 @@ class Evaluation:
             None if self.folder is None else self.folder / "parts", s.samples, s.batch
         )
 
-    def _free(self, eps: Eps) -> Callable[[range], npt.NDArray[np.float32]]:
-        """How a float model draws images, (N, C, H, W)."""
-
-        def draw(images: range) -> npt.NDArray[np.float32]:
-            steps = iter(range(self.sampler.steps))  # in execution order, as the sampler calls
-            x = sample(
-                lambda x, t: eps(x, next(steps)),
-                self.sampler,
-                self.settings.seed,
-                images,
-                self.shape,
-                device=self.device,
-            )
-            return x.cpu().numpy()
-
-        return draw
-
-    def _eps(self, x: Tensor, step: int) -> Tensor:
-        return self.unet(x, torch.full((len(x),), self.sampler.timesteps[step], device=x.device))
+    def _free(self, eps: Eps) -> FloatDraw:
+        return FloatDraw(eps, self.sampler, self.settings.seed, self.shape, str(self.device))
 
     def _images(self, model: _Model) -> npt.NDArray[Any]:
-        name = _part_name(model.name, self._key(model.tables))
-        return self._store().gather(
-            name, model.draw, lambda share: self._tell(f"{model.name}, images", share)
-        )
+        name, store = _part_name(model.name, self._key(model.tables)), self._store()
+
+        def told(share: float) -> None:
+            self._tell(f"{model.name}, images", share)
+
+        if self.workers.client is None:
+            return store.gather(name, model.draw, told)
+        with TemporaryDirectory(prefix="stepscale-") as scratch:
+            folder = store.folder or Path(scratch)
+            spread = partial(drawn_by_workers, self.workers, folder)
+            return store.gather(name, model.draw, told, spread)
 
     def _float_images(self) -> npt.NDArray[np.float32]:
         if "images" not in self._float:
@@ -283,7 +283,8 @@ class Evaluation:
 
     def _float_model(self) -> _Model:
         facts = {"bits": None, "extra_macs": 0.0, "table_bytes": None}
-        return _Model(FLOAT, self._free(self._eps), None, facts)
+        eps = FloatEps(self.unet, self.sampler.timesteps)
+        return _Model(FLOAT, self._free(eps), None, facts)
 
     def _simulated(self, variant: Variant, bits: int) -> _Model:
         steps = self.artifact.steps
@@ -322,7 +323,7 @@ class Evaluation:
         return _Model(name, self._free(model.eps), lambda: self._sqnr(model.eps), facts)
 
     def _integer(self, name: str, tables: Artifact) -> _Model:
-        network = IntegerNetwork(tables, self.device)
+        draw = IntegerDraw(tables, self.settings.seed, str(self.device))
         kept = ("weight", "gamma", "beta", "E")
         size = sum(
             t.nbytes for key, t in tables.tensors.items() if key.rsplit(".", 1)[-1] not in kept
@@ -335,8 +336,8 @@ class Evaluation:
         }
         return _Model(
             name,
-            lambda images: network.sample(self.settings.seed, images),
-            lambda: eps_sqnr(network, self._trajectories()),
+            draw,
+            lambda: eps_sqnr(draw.network, self._trajectories()),
             facts,
             tables,
         )

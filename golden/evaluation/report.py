@@ -3,6 +3,7 @@
 ``change = fid - fid_float``; a change whose interval holds 0 is printed as not resolved.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from golden.evaluation.variants import BITS
 from golden.files import atomic_write
 from golden.network.config import UNetConfig
 
-__all__ = ["COLUMNS", "cells", "markdown_table", "measures", "parse_bits", "summary",
-           "write_markdown"]  # fmt: skip
+__all__ = ["COLUMNS", "cells", "check_markdown", "markdown_table", "measures", "parse_bits",
+           "summary", "write_markdown"]  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -40,6 +41,7 @@ COLUMNS = (
     "table kB",
 )
 OWN_SIZES = ((16, 16), (32, 32))
+IMAGES = re.compile(r"(\d+) images of seed")  # as markdown_table writes it
 
 
 def parse_bits(text: str) -> tuple[int, ...]:
@@ -158,20 +160,41 @@ def markdown_table(report: Row) -> str:
     return "\n".join([about, "", *lines])
 
 
-def write_markdown(path: Path, report: Row) -> None:
-    """Put the table between ``<!-- table HxW -->`` and ``<!-- end -->`` of the page ``path``.
-
-    HxW: size of the images. ``UserError`` if the page has no such place.
-    """
+def _place(path: Path, size: str) -> tuple[str, str, str]:
+    """The page up to its table of ``size`` with the mark, the table, and the rest."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"page {path}: cannot be read ({error.strerror})") from error
-    start, end = f"<!-- table {report['size']} -->", "<!-- end -->"
+    start, end = f"<!-- table {size} -->", "<!-- end -->"
     before, found, rest = text.partition(start)
-    _, closed, after = rest.partition(end)
+    table, closed, after = rest.partition(end)
     if not found or not closed:
         raise UserError(f"page {path}: has no place {start} ... {end}")
+    return before + start, table, end + after
+
+
+def check_markdown(path: Path, size: str, samples: int, replace: bool = False) -> None:
+    """``UserError`` if ``path`` has no place for a table of ``size``, HxW, or one of more images.
+
+    ``replace``: a table of more images may go.
+    """
+    _, table, _ = _place(path, size)
+    there = max((int(count) for count in IMAGES.findall(table)), default=0)
+    if samples < there and not replace:
+        raise UserError(
+            f"page {path}: its table {size} is of {there} images, this one would be of {samples}; "
+            f"take --samples {there} or more, or --replace to put it there all the same"
+        )
+
+
+def write_markdown(path: Path, report: Row, replace: bool = False) -> None:
+    """Put the table between ``<!-- table HxW -->`` and ``<!-- end -->`` of the page ``path``.
+
+    HxW: size of the images. ``UserError`` as ``check_markdown``.
+    """
+    check_markdown(path, report["size"], report["samples"], replace)
+    before, _, after = _place(path, report["size"])
     with atomic_write(path) as temporary:
-        page = f"{before}{start}\n{markdown_table(report)}\n{end}{after}"
+        page = f"{before}\n{markdown_table(report)}\n{after}"
         temporary.write_text(page, encoding="utf-8")

@@ -7,7 +7,6 @@ CPU each float shard runs on one thread: float sums depend on the number of thre
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 
 from golden.calibration.artifact import Artifact
 from golden.errors import UserError
-from golden.evaluation.worker_pool import WorkerPool, finished, pool, worker_count
+from golden.evaluation.worker_pool import WorkerPool, finished, pool, torch_threads, worker_count
 from golden.integer.network import IntegerNetwork
 from golden.network.checkpoint import load_checkpoint
 from golden.network.image import to_bytes
@@ -120,7 +119,7 @@ def draw_shard(
     """
     if isinstance(source, IntegerSource):
         network = _integer_model(source, device)
-        with _threads(threads if device == "cpu" else None):
+        with torch_threads(threads if device == "cpu" else None):
             codes = network.sample(seed, images, progress)
         return Samples(codes, image_byte(codes))
     model, sampler, shape = _float_model(source, device)
@@ -129,20 +128,10 @@ def draw_shard(
         if progress is not None:
             progress((step + 1) / sampler.steps)
 
-    with _threads(1 if device == "cpu" else None):
+    with torch_threads(1 if device == "cpu" else None):
         drawn = sample(model, sampler, seed, images, shape, device=device, observe=observe)
     x0 = drawn.cpu().numpy()
     return Samples(x0, to_bytes(x0))
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _task(source: Source, seed: int, images: range, device: str, threads: int | None) -> Any:

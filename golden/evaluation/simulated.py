@@ -6,9 +6,8 @@ sampler stay float: these are the baselines that the integer network is measured
 """
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -188,13 +187,13 @@ class SimulatedUNet:
             weight.data = quantize_weights(weight.data, bits)
             if code is not None:
                 edge = self._edge(statistics, spec, code, bits, spans, wide)
-                module.register_forward_pre_hook(self._before(edge))
+                module.register_forward_pre_hook(partial(self._read, edge))
                 if spec.output == "head":
                     head = self._range(
                         statistics, name, (spec.out_channels,), "symmetric", bits, spans
                     )
-                    module.register_forward_hook(self._after(head))
-            module.register_forward_hook(self._mean(name), prepend=True)
+                    module.register_forward_hook(partial(self._write, head))
+            module.register_forward_hook(partial(self._shift, name), prepend=True)
 
     def _range(
         self,
@@ -244,27 +243,23 @@ class SimulatedUNet:
             numbers[a:b, 0] = found.numbers
         return _Quantizer(code, bits, numbers, self.device)
 
-    def _before(self, quantizer: _Quantizer) -> Callable[..., Any]:
-        return lambda _, inputs: (quantizer(inputs[0], self.step),)
+    def _read(self, quantizer: _Quantizer, _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        return (quantizer(inputs[0], self.step),)
 
-    def _after(self, quantizer: _Quantizer) -> Callable[..., Any]:
-        return lambda _, inputs, output: quantizer(output, self.step)
+    def _write(self, quantizer: _Quantizer, _: nn.Module, __: Any, output: Tensor) -> Tensor:
+        return quantizer(output, self.step)
 
-    def _mean(self, name: str) -> Callable[..., Any]:
+    def _shift(self, name: str, _: nn.Module, __: Any, output: Tensor) -> Tensor | None:
         """Add the correction of the step; while correcting, find it first."""
-
-        def hook(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
-            if self._means is not None:
-                axes = (0, 2, 3) if output.ndim == 4 else (0, 1)
-                self._found[name] = self._means[name] - output.mean(dim=axes)
-                shift = self._found[name]
-            elif name in self.correction:
-                shift = self.correction[name][self.step]
-            else:
-                return None
-            return output + (shift[:, None, None] if output.ndim == 4 else shift)
-
-        return hook
+        if self._means is not None:
+            axes = (0, 2, 3) if output.ndim == 4 else (0, 1)
+            self._found[name] = self._means[name] - output.mean(dim=axes)
+            shift = self._found[name]
+        elif name in self.correction:
+            shift = self.correction[name][self.step]
+        else:
+            return None
+        return output + (shift[:, None, None] if output.ndim == 4 else shift)
 
     @torch.no_grad()
     def correct(self, unet: UNet, x: npt.NDArray[np.int16]) -> None:

@@ -17,9 +17,11 @@ from golden.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["HERE", "WorkerPool", "finished", "pool", "worker_count"]
+__all__ = ["HERE", "WorkerPool", "finished", "pool", "torch_threads", "worker_count"]
 
 CONNECT_SECONDS = 10
+PRE_SPAWN = {"distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1}}
+"""Dask's own but for MALLOC_TRIM_THRESHOLD_, with which every tensor costs new pages."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,19 @@ def worker_count(device: "torch.device | str", workers: int | None) -> int:
 
 
 @contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Threads of torch in this process for a while; as they are if None."""
+    import torch  # noqa: PLC0415 - a pool on the CPU needs none
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def pool(
     workers: int | None = None,
     scheduler: str | None = None,
@@ -71,7 +86,13 @@ def pool(
         _silent("distributed", quiet),
         # a worker that is ended cannot remove its files
         tempfile.TemporaryDirectory(prefix="stepscale-", ignore_cleanup_errors=True) as scratch,
-        dask.config.set({"distributed.admin.tick.limit": "1h", "temporary-directory": scratch}),
+        dask.config.set(
+            {
+                "distributed.admin.tick.limit": "1h",
+                "temporary-directory": scratch,
+                **PRE_SPAWN,
+            }
+        ),
     ):
         if scheduler is not None:
             yield from _connected(distributed, scheduler)
