@@ -24,6 +24,7 @@ from hdl.softmax import Softmax
 from hdl.stationary import Stationary
 from hdl.stream_scratchpad import StreamScratchpad
 from hdl.table_loader import TableLoader
+from hdl.weight_loader import WeightLoader
 from hdl.write_back import WriteBack
 
 __all__ = ["BLOCKS", "parameters_of"]
@@ -52,6 +53,7 @@ BLOCKS = {
     "row_scales": RowScales,
     "axi_reader": AxiReader,
     "table_loader": TableLoader,
+    "weight_loader": WeightLoader,
 }
 
 

@@ -168,6 +168,7 @@ SMALL = {
     "code_scratchpad": {"size": 4, "code_words": 12},
     "row_scales": {"depth": 6},
     "table_loader": {"size": 4, "channel_tiles": 3, "axi_bytes": 8},
+    "weight_loader": {"size": 4, "axi_bytes": 32},
     "axi_reader": {"axi_bytes": 8, "outstanding": 2, "buffer": 16},
 }
 
