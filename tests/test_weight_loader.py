@@ -4,14 +4,8 @@ import inspect
 import random
 import textwrap
 from functools import cache
-from typing import Any
 
-import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
-from amaranth.sim import Simulator
 
 import hdl.weight_loader
 from golden.accelerator.compiler import compile_artifact
@@ -19,105 +13,17 @@ from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.instruction import Opcode
 from golden.accelerator.operations import Section
 from golden.accelerator.timing.tiles import Tiles
-from golden.accelerator.units.state import State
-from hdl.axi_reader import AxiReader
 from hdl.weight_loader import FIFO_SETS, WeightLoader
 from tests.accelerator_runs import several_heads
-
-SEED = 7
-BASE = 0x4_0F80  # a request crosses 4 KB soon
-
-
-def _region(size):
-    return np.random.default_rng(SEED).integers(0, 256, size, dtype=np.uint8).tobytes()
-
-
-def _rows(size, region, command):
-    """Rows (n, size) that the array takes for {offset, passes, tiles, chunks}."""
-    state = State(AcceleratorConfig(size=size), {"weights": region}, bytearray(64))
-    offset, passes, tiles, chunks = command
-    weights = state.weights(offset, (chunks, passes * size, size))
-    return np.repeat(weights[:, None], tiles, axis=1).reshape(-1, size).tolist()
-
-
-def _expected(size, region, commands):
-    return [row for command in commands for row in _rows(size, region, command)]
-
-
-def _simulate(block, bench):
-    simulator = Simulator(block)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
-
-
-class Memory:
-    """Client ``weights`` of a reader: answers requests in order, with random pauses."""
-
-    def __init__(self, block, region, draw, offers=0.7, takes=0.6):
-        self.block, self.region, self.draw = block, region, draw
-        self.offers, self.takes = offers, takes
-        self.requests: list[list[int]] = []
-        self.count = 0
-        self.held = False
-
-    def drive(self, ctx):
-        block, size = self.block, self.block.axi_bytes
-        ctx.set(block.request.ready, self.draw.random() < self.takes)
-        self.held = bool(self.requests) and (self.held or self.draw.random() < self.offers)
-        ctx.set(block.data.valid, self.held)
-        if self.held:
-            at, left = self.requests[0]
-            beat = self.region[at : at + size].ljust(size, b"\x5a")
-            ctx.set(block.data.payload.data, int.from_bytes(beat, "little"))
-            ctx.set(block.data.payload.last, left == 1)
-
-    def sample(self, ctx):
-        request = self.block.request
-        if self.held and ctx.get(self.block.data.ready):
-            self.held = False
-            self.requests[0][0] += self.block.axi_bytes
-            self.requests[0][1] -= 1
-            if not self.requests[0][1]:
-                self.requests.pop(0)
-        if ctx.get(request.valid) and ctx.get(request.ready):
-            offset, beats = ctx.get(request.payload.offset), ctx.get(request.payload.beats)
-            assert offset % self.block.axi_bytes == 0
-            assert beats > 0
-            self.requests.append([offset, beats])
-            self.count += 1
-
-
-def _run(block, region, commands, cycles_max=30000):
-    """Give all commands, with random pauses at every port; return the rows."""
-    draw = random.Random(SEED)
-    memory = Memory(block, region, draw)
-    wanted = sum(passes * tiles * chunks for _, passes, tiles, chunks in commands) * block.size
-    rows: list[list[int]] = []
-
-    async def bench(ctx):
-        waiting, left = list(commands), 40  # cycles in which nothing may follow
-        for cycle in range(cycles_max):
-            memory.drive(ctx)
-            valid = bool(waiting) and draw.random() < 0.5
-            ctx.set(block.i.valid, valid)
-            if valid:
-                names = ("offset", "passes", "tiles", "chunks")
-                ctx.set(block.i.payload, dict(zip(names, waiting[0], strict=True)))
-            ready = draw.random() < (0.1, 0.95)[cycle // 200 % 2]  # the buffer fills and empties
-            ctx.set(block.o.ready, ready)
-            if ready and ctx.get(block.o.valid):
-                rows.append([ctx.get(block.o.payload.weights[c]) for c in range(block.size)])
-            memory.sample(ctx)
-            if valid and ctx.get(block.i.ready):
-                waiting.pop(0)
-            await ctx.tick()
-            left -= len(rows) >= wanted and not waiting
-            if not left:
-                break
-
-    _simulate(block, bench)
-    return rows
+from tests.weight_loader_bench import (
+    SEED,
+    Memory,
+    expected,
+    region_of,
+    run_loader,
+    run_with_reader,
+    simulate,
+)
 
 
 def _random_commands(size, region, seed, count):
@@ -133,18 +39,18 @@ def _random_commands(size, region, seed, count):
 @pytest.mark.parametrize("axi_bytes", [8, 16, 32])
 @pytest.mark.parametrize(("size", "count"), [(4, 12), (8, 5), (16, 3), (32, 1)])
 def test_rows_are_those_of_the_region(size, count, axi_bytes):
-    region = _region(1 << 15)
+    region = region_of(1 << 15)
     commands = _random_commands(size, region, SEED + size, count)
     block = WeightLoader(size=size, axi_bytes=axi_bytes)
-    assert _run(block, region, commands) == _expected(size, region, commands)
+    assert run_loader(block, region, commands) == expected(size, region, commands)
 
 
 def test_sets_that_share_a_beat():
     """Odd numbers of passes at size 4 on 32 bytes: requests begin and end in halves."""
-    region = _region(4096)
+    region = region_of(4096)
     commands = [(64, 1, 2, 3), (128, 3, 1, 2), (0, 2, 2, 2), (192, 9, 2, 3), (256, 1, 1, 1)]
     block = WeightLoader(size=4, axi_bytes=32)
-    assert _run(block, region, commands) == _expected(4, region, commands)
+    assert run_loader(block, region, commands) == expected(4, region, commands)
 
 
 @cache
@@ -165,7 +71,7 @@ def test_convs_of_a_compiled_network(size, axi_bytes):
     commands = sorted(set(commands), key=lambda c: c[1] * c[2] * c[3])[:6]
     block = WeightLoader(size=size, axi_bytes=axi_bytes)
     region = program.regions["weights"]
-    assert _run(block, region, commands) == _expected(size, region, commands)
+    assert run_loader(block, region, commands) == expected(size, region, commands)
 
 
 @pytest.mark.parametrize(("size", "axi_bytes"), [(32, 8), (32, 32), (4, 32), (4, 8)])
@@ -190,7 +96,7 @@ def test_the_largest_conv_is_asked_for(size, axi_bytes):
             await ctx.tick()
         assert ctx.get(block.i.ready)
 
-    _simulate(block, bench)
+    simulate(block, bench)
     assert found == [
         (offset + chunk * step, step // axi_bytes) for chunk in range(chunks) for _ in range(tiles)
     ]
@@ -199,7 +105,7 @@ def test_the_largest_conv_is_asked_for(size, axi_bytes):
 def test_commands_are_prefetched():
     """With the array at rest, the next CONV is requested and the buffer of four sets fills."""
     block = WeightLoader(size=4, axi_bytes=16)
-    memory = Memory(block, _region(1024), random.Random(SEED), offers=1, takes=1)
+    memory = Memory(block, region_of(1024), random.Random(SEED), offers=1, takes=1)
 
     async def bench(ctx):
         ctx.set(block.i.payload, {"offset": 0, "passes": 1, "tiles": 3, "chunks": 1})
@@ -223,73 +129,7 @@ def test_commands_are_prefetched():
             await ctx.tick()
         assert rows == 4 * answered
 
-    _simulate(block, bench)
-
-
-class WithReader(wiring.Component):
-    """A loader behind an axi_reader."""
-
-    o: Any
-
-    def __init__(self, size, axi_bytes, outstanding):
-        self.loader: Any = WeightLoader(size=size, axi_bytes=axi_bytes)
-        self.reader: Any = AxiReader(axi_bytes=axi_bytes, outstanding=outstanding)
-        super().__init__({"o": Out(self.loader.o.signature)})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.loader, m.submodules.reader = self.loader, self.reader
-        wiring.connect(m, self.loader.request, self.reader.request_weights)
-        wiring.connect(m, self.reader.data_weights, self.loader.data)
-        wiring.connect(m, self.loader.o, wiring.flipped(self.o))
-        m.d.comb += self.reader.base_weights.eq(BASE)
-        return m
-
-
-def _stream(size, axi_bytes, outstanding, commands, latency):
-    """Run from a memory that gives a beat a cycle; return the rows and the cycle of each."""
-    region = _region(1 << 15)
-    top = WithReader(size, axi_bytes, outstanding)
-    reader, i = top.reader, top.loader.i
-    wanted = sum(p * t * c for _, p, t, c in commands) * size
-    rows: list[list[int]] = []
-    cycles: list[int] = []
-
-    async def bench(ctx):
-        waiting = list(commands)
-        bursts: list[list[int]] = []
-        ctx.set(reader.m_axi_arready, 1)
-        ctx.set(top.o.ready, 1)
-        for cycle in range(20000):
-            beat = bool(bursts) and bursts[0][0] <= cycle
-            ctx.set(reader.m_axi_rvalid, beat)
-            if beat:
-                _, at, left = bursts[0]
-                found = region[at : at + axi_bytes]
-                ctx.set(reader.m_axi_rdata, int.from_bytes(found, "little"))
-                ctx.set(reader.m_axi_rlast, left == 1)
-                bursts[0][1:] = [at + axi_bytes, left - 1]
-                if left == 1:
-                    bursts.pop(0)
-            ctx.set(i.valid, bool(waiting))
-            if waiting:
-                names = ("offset", "passes", "tiles", "chunks")
-                ctx.set(i.payload, dict(zip(names, waiting[0], strict=True)))
-                if ctx.get(i.ready):
-                    waiting.pop(0)
-            if ctx.get(reader.m_axi_arvalid):
-                at = ctx.get(reader.m_axi_araddr) - BASE
-                bursts.append([cycle + latency, at, ctx.get(reader.m_axi_arlen) + 1])
-            if ctx.get(top.o.valid):
-                rows.append([ctx.get(top.o.payload.weights[c]) for c in range(size)])
-                cycles.append(cycle)
-            await ctx.tick()
-            if len(rows) == wanted:
-                break
-
-    _simulate(top, bench)
-    assert rows == _expected(size, region, commands)
-    return cycles
+    simulate(block, bench)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +146,7 @@ def _stream(size, axi_bytes, outstanding, commands, latency):
 def test_a_row_a_cycle(size, axi_bytes, passes, outstanding):
     """No bubble once data come, across pixel tiles, channel tiles and CONVs."""
     commands = [(0, passes, 2, 3), (1024, passes, 1, 2), (64, passes, 4, 1)]
-    cycles = _stream(size, axi_bytes, outstanding, commands, latency=20)
+    cycles = run_with_reader(size, axi_bytes, outstanding, commands, latency=20)
     assert cycles[-1] - cycles[0] == len(cycles) - 1
 
 
@@ -331,7 +171,7 @@ def _mutant(method, old, new):
     ],
 )
 def test_a_fault_is_seen(size, axi_bytes, fault):
-    region = _region(8192)
+    region = region_of(8192)
     commands = [(64, 3, 2, 3), (128, 2, 3, 2)]
     block = _mutant(*fault)(size=size, axi_bytes=axi_bytes)
-    assert _run(block, region, commands, cycles_max=3000) != _expected(size, region, commands)
+    assert run_loader(block, region, commands, cycles_max=3000) != expected(size, region, commands)
