@@ -1,15 +1,19 @@
 """Layouts of the ports between the units of the accelerator; docs/accelerator_internals.md."""
 
+from amaranth.hdl import Mux
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.accelerator.instruction import Opcode, fields_of
+from golden.accelerator.instruction import Opcode, Unit, fields_of
 
 __all__ = [
     "COUNTS_LAYOUT",
+    "NORM_WRITE",
     "OPCODE_BITS",
+    "count_of",
     "instruction_layout",
     "instruction_signature",
+    "memory_data_layout",
     "memory_request_layout",
     "read_signature",
     "write_signature",
@@ -18,6 +22,15 @@ __all__ = [
 OPCODE_BITS = 4
 COUNTS_LAYOUT = data.StructLayout({"array": 16, "vector": 16, "mover": 16})
 """Chunks that each unit has written in this section."""
+NORM_WRITE = wiring.Signature({"valid": Out(1), "bank": Out(1), "index": Out(13), "data": Out(32)})
+"""Words of a norm block, as their writer sees the port; always taken."""
+
+
+def count_of(counts, unit):
+    """Return the count of ``unit``, a value of ``step_unit`` that is not NONE."""
+    return Mux(
+        unit == Unit.ARRAY, counts.array, Mux(unit == Unit.VECTOR, counts.vector, counts.mover)
+    )
 
 
 def instruction_layout(*opcodes: Opcode) -> data.StructLayout:
@@ -34,6 +47,11 @@ def instruction_layout(*opcodes: Opcode) -> data.StructLayout:
 def memory_request_layout() -> data.StructLayout:
     """Return a request to external memory: bytes from the region's base, beats of the bus."""
     return data.StructLayout({"offset": 32, "beats": 24})
+
+
+def memory_data_layout(axi_bytes):
+    """Return a beat from external memory; ``last`` of its request."""
+    return data.StructLayout({"data": 8 * axi_bytes, "last": 1})
 
 
 def read_signature(address_bits, word):

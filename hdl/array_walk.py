@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.accelerator.instruction import Unit
-from hdl.accelerator_layouts import COUNTS_LAYOUT, read_signature
+from hdl.accelerator_layouts import COUNTS_LAYOUT, count_of, read_signature
 from hdl.array_layouts import COORDINATE, ArrayLayouts
 from hdl.array_passes import ArrayPasses
 from hdl.word_reader import WordReader
@@ -169,9 +169,5 @@ class ArrayWalk(wiring.Component):
 
     def _permits(self, offered):
         """Return whether the input chunk of the pass ``offered`` may be read."""
-        count = Mux(
-            offered.step_unit == Unit.ARRAY,
-            self.counts.array,
-            Mux(offered.step_unit == Unit.VECTOR, self.counts.vector, self.counts.mover),
-        )
-        return (offered.step_unit == Unit.NONE) | (count >= offered.need)
+        reached = count_of(self.counts, offered.step_unit) >= offered.need
+        return (offered.step_unit == Unit.NONE) | reached

@@ -1,11 +1,11 @@
 """Read master of AXI4: bursts for four clients, each with a buffer of its own."""
 
 from amaranth.hdl import Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from hdl.accelerator_layouts import memory_request_layout
+from hdl.accelerator_layouts import memory_data_layout, memory_request_layout
 from hdl.checks import check_choice, check_size
 
 __all__ = ["CLIENTS", "AxiReader"]
@@ -51,7 +51,7 @@ class AxiReader(wiring.Component):
         self.axi_bytes = check_choice("axi_bytes", axi_bytes, (8, 16, 32))
         self.outstanding = check_size("outstanding", outstanding, 1, 16)
         self.buffer = check_size("buffer", buffer, BURST, 1024)
-        self.o_layout = data.StructLayout({"data": 8 * axi_bytes, "last": 1})
+        self.o_layout = memory_data_layout(axi_bytes)
         members = {}
         for name in CLIENTS:
             members[f"request_{name}"] = In(stream.Signature(memory_request_layout()))

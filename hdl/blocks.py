@@ -6,11 +6,13 @@ from hdl.accumulator import Accumulator
 from hdl.array_unit import ArrayUnit
 from hdl.array_walk import ArrayWalk
 from hdl.axi_reader import AxiReader
+from hdl.axi_writer import AxiWriter
 from hdl.channel_sums import ChannelSums
 from hdl.code_scratchpad import CodeScratchpad
 from hdl.datapath import Datapath
 from hdl.group_norm import GroupNorm
 from hdl.mac_array import MacArray
+from hdl.mover import Mover
 from hdl.norm_constants import NormConstants
 from hdl.operand import Operand
 from hdl.processing_element import ProcessingElement
@@ -24,6 +26,7 @@ from hdl.softmax import Softmax
 from hdl.stationary import Stationary
 from hdl.stream_scratchpad import StreamScratchpad
 from hdl.table_loader import TableLoader
+from hdl.vector_unit import VectorUnit
 from hdl.weight_loader import WeightLoader
 from hdl.write_back import WriteBack
 
@@ -51,7 +54,10 @@ BLOCKS = {
     "stream_scratchpad": StreamScratchpad,
     "code_scratchpad": CodeScratchpad,
     "row_scales": RowScales,
+    "vector_unit": VectorUnit,
     "axi_reader": AxiReader,
+    "axi_writer": AxiWriter,
+    "mover": Mover,
     "table_loader": TableLoader,
     "weight_loader": WeightLoader,
 }

@@ -1,6 +1,6 @@
 """The memory of the array's operands: words of 12-bit codes, each lane with a write bit."""
 
-from golden.accelerator.configuration import CODE_BANKS
+from golden.accelerator.configuration import CODE_BANKS, SIZES
 from golden.operand import CODE_BITS
 from hdl.checks import check_choice, check_size
 from hdl.scratchpad import Scratchpad
@@ -25,7 +25,7 @@ class CodeScratchpad(Scratchpad):
     """
 
     def __init__(self, *, size=16, code_words=4096):
-        self.size = check_choice("size", size, (4, 8, 16, 32))
+        self.size = check_choice("size", size, SIZES)
         self.code_words = check_size("code_words", code_words, CODE_BANKS, 1 << 24)
         if code_words % CODE_BANKS:
             raise ValueError(f"code_words must be a multiple of {CODE_BANKS}, got {code_words}")

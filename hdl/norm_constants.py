@@ -5,9 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from golden.accelerator.configuration import SIZES
 from golden.accelerator.instruction import Opcode, Unit
 from golden.accelerator.program import NORM_HEADER_WORDS
-from hdl.accelerator_layouts import COUNTS_LAYOUT, instruction_layout
+from hdl.accelerator_layouts import COUNTS_LAYOUT, NORM_WRITE, count_of, instruction_layout
 from hdl.channel_sums import S1_BITS, S2_BITS, sums_layout, sums_read_signature
 from hdl.checks import check_choice, check_size
 from hdl.norm_channel import NormChannel
@@ -15,9 +16,6 @@ from hdl.norm_group import NormGroup
 from hdl.norm_lane import CONSTANTS_LAYOUT
 
 __all__ = ["NormConstants"]
-
-SIZES = (4, 8, 16, 32)
-INDEX_BITS = 13
 
 
 class NormConstants(wiring.Component):
@@ -76,11 +74,7 @@ class NormConstants(wiring.Component):
             {
                 "i": In(stream.Signature(self.instruction)),
                 "counts": In(COUNTS_LAYOUT),
-                "norm_write": In(
-                    wiring.Signature(
-                        {"valid": Out(1), "bank": Out(1), "index": Out(INDEX_BITS), "data": Out(32)}
-                    )
-                ),
+                "norm_write": In(NORM_WRITE),
                 "read_sums": Out(sums_read_signature(size, sum_chunks)),
                 "o": Out(stream.Signature(constants)),
                 "fault": Out(1),
@@ -135,19 +129,12 @@ class NormConstants(wiring.Component):
         """Return whether ``chunk`` may be read."""
         need = Signal(17)
         limited = Signal(16)
-        count = Signal(16)
         m.d.comb += [
             need.eq(work.step_base + chunk),
             limited.eq(Mux(need < work.step_cap, need, work.step_cap)),
-            count.eq(
-                Mux(
-                    work.step_unit == Unit.ARRAY,
-                    self.counts.array,
-                    Mux(work.step_unit == Unit.VECTOR, self.counts.vector, self.counts.mover),
-                )
-            ),
         ]
-        return (work.step_unit == Unit.NONE) | (count >= limited)
+        reached = count_of(self.counts, work.step_unit) >= limited
+        return (work.step_unit == Unit.NONE) | reached
 
     def _gather(self, m, takes, work, gathering, header, group):
         """Add the channels of each group and hand its sums over."""

@@ -2,6 +2,7 @@
 
 from amaranth.hdl import signed
 
+from golden.accelerator.configuration import SIZES
 from hdl.checks import check_choice, check_size
 from hdl.scratchpad import Scratchpad
 
@@ -25,7 +26,7 @@ class StreamScratchpad(Scratchpad):
     """
 
     def __init__(self, *, size=16, stream_words=4096, stream_banks=2):
-        self.size = check_choice("size", size, (4, 8, 16, 32))
+        self.size = check_choice("size", size, SIZES)
         self.stream_banks = check_choice("stream_banks", stream_banks, (1, 2, 4, 8))
         self.stream_words = check_size("stream_words", stream_words, stream_banks, 1 << 24)
         if stream_words % stream_banks:

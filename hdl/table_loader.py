@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.accelerator.configuration import SIZES
 from golden.accelerator.instruction import Opcode
 from golden.accelerator.program import GROUP_HEADER_WORDS, NORM_HEADER_WORDS
 from golden.calibration.artifact_checks import E_MAX
@@ -11,20 +12,21 @@ from golden.group_norm import ELEMENTS_MAX
 from golden.numbers import SHIFT_MAX
 from golden.operand import K_MAX
 from golden.scale_tables import ScaleFileConfig, Table
-from hdl.accelerator_layouts import instruction_layout, memory_request_layout
+from hdl.accelerator_layouts import (
+    NORM_WRITE,
+    instruction_layout,
+    memory_data_layout,
+    memory_request_layout,
+)
 from hdl.checks import check_choice, check_size
 from hdl.sampler_lane import ROW_LAYOUT
 
-__all__ = ["NORM_WRITE", "TableLoader"]
+__all__ = ["TableLoader"]
 
 WORD_BITS = 32
 ZERO_POINT_MAX = 112
 ROW_WORDS = 8
 INDEX_BITS = 14
-NORM_WRITE = wiring.Signature(
-    {"valid": Out(1), "bank": Out(1), "index": Out(13), "data": Out(WORD_BITS)}
-)
-"""Words of a norm block, as their writer sees the port; always taken."""
 
 
 class TableLoader(wiring.Component):
@@ -81,7 +83,7 @@ class TableLoader(wiring.Component):
     fault: Signal
 
     def __init__(self, *, size=16, channel_tiles=32, axi_bytes=16):
-        self.size = check_choice("size", size, (4, 8, 16, 32))
+        self.size = check_choice("size", size, SIZES)
         self.channel_tiles = check_size("channel_tiles", channel_tiles, 1, 255)
         self.axi_bytes = check_choice("axi_bytes", axi_bytes, (8, 16, 32))
         config = ScaleFileConfig(1, 1, 1, channel_tiles, size)
@@ -99,7 +101,7 @@ class TableLoader(wiring.Component):
             {
                 "i": In(stream.Signature(instruction_layout(Opcode.TABLE))),
                 "request": Out(stream.Signature(memory_request_layout())),
-                "data": In(stream.Signature(data.StructLayout({"data": 8 * axi_bytes, "last": 1}))),
+                "data": In(stream.Signature(memory_data_layout(axi_bytes))),
                 "scale_write": Out(stream.Signature(self.write_layout)),
                 "norm_write": Out(NORM_WRITE),
                 "row": Out(stream.Signature(ROW_LAYOUT)),

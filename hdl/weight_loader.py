@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.accelerator.configuration import SIZES
 from golden.accelerator.legality import ALIGNMENT
-from hdl.accelerator_layouts import memory_request_layout
+from hdl.accelerator_layouts import memory_data_layout, memory_request_layout
 from hdl.checks import check_choice
 
 __all__ = ["FIFO_SETS", "I_LAYOUT", "WeightLoader"]
@@ -69,7 +69,7 @@ class WeightLoader(wiring.Component):
             {
                 "i": In(stream.Signature(I_LAYOUT)),
                 "request": Out(stream.Signature(memory_request_layout())),
-                "data": In(stream.Signature(data.StructLayout({"data": 8 * axi_bytes, "last": 1}))),
+                "data": In(stream.Signature(memory_data_layout(axi_bytes))),
                 "o": Out(stream.Signature(self.weights_layout)),
             }
         )

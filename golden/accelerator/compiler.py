@@ -8,7 +8,12 @@ refused with sizes that hold it.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from golden.accelerator.configuration import ADDRESS_BITS, AcceleratorConfig, SizeError
+from golden.accelerator.configuration import (
+    ADDRESS_BITS,
+    IMAGE_CHANNELS_MAX,
+    AcceleratorConfig,
+    SizeError,
+)
 from golden.accelerator.instruction import INSTRUCTION_BYTES, Instruction, Opcode
 from golden.accelerator.legality import ALIGNMENT
 from golden.accelerator.lowering.network import Lowering
@@ -60,6 +65,10 @@ def compile_artifact(artifact: Artifact, config: AcceleratorConfig) -> Program:
     """Compile; ``SizeError``, with the sizes that would do, if the network is too large."""
     if artifact.steps > 1024:
         raise UserError(f"{artifact.steps} sampler steps; allowed: 1..1024")
+    if artifact.config.in_channels > IMAGE_CHANNELS_MAX:
+        raise UserError(
+            f"{artifact.config.in_channels} channels of the image; allowed: 1..{IMAGE_CHANNELS_MAX}"
+        )
     for level in range(BANDINGS):
         try:
             return _compile(artifact, config, config.code_bank_words >> level)

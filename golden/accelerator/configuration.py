@@ -5,11 +5,20 @@ from dataclasses import dataclass
 
 from golden.errors import UserError
 
-__all__ = ["ADDRESS_BITS", "CODE_BANKS", "SIZES", "AcceleratorConfig", "SizeError"]
+__all__ = [
+    "ADDRESS_BITS",
+    "CODE_BANKS",
+    "IMAGE_CHANNELS_MAX",
+    "SIZES",
+    "AcceleratorConfig",
+    "SizeError",
+]
 
 SIZES = (4, 8, 16, 32)
 CODE_BANKS = 2
 ADDRESS_BITS = 24
+IMAGE_CHANNELS_MAX = 4
+"""Channels of an image: what the windows of the first conv and the sampler hold."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ inside their region, waits only for work that was dispatched before, table sets 
 
 from collections.abc import Iterator, Mapping
 
-from golden.accelerator.configuration import AcceleratorConfig
+from golden.accelerator.configuration import IMAGE_CHANNELS_MAX, AcceleratorConfig
 from golden.accelerator.instruction import Cause, Format, Instruction, MachineError, Opcode, Unit
 
 __all__ = ["ALIGNMENT", "Dispatch", "output_count", "output_size", "source_rows"]
@@ -163,7 +163,8 @@ class Dispatch:
 
     def _check_sample(self, i: Instruction) -> None:
         words = i["height"] * i["width"]
-        _require(words > 0 and 1 <= i["channels"] <= self.config.size, "empty or too many channels")
+        channels = 1 <= i["channels"] <= IMAGE_CHANNELS_MAX
+        _require(words > 0 and channels, "empty or too many channels")
         _require(bool(i["image"]) or self.sampler_row, "no sampler row", Cause.TABLE_SET)
         for name in ("source0", "source1", "destination", "auxiliary"):
             self._inside("stream", i[name], words)
@@ -231,7 +232,9 @@ class Dispatch:
         _require(i["format"] in (Format.INT8, Format.WIDE), f"format {i['format']}")
         if i["window"]:
             chunks = self.config.chunks(9 * i["channels"])
-            _require(i["channels"] > 0 and i["chunks"] == chunks, f"window of {i['chunks']} chunks")
+            channels = 1 <= i["channels"] <= IMAGE_CHANNELS_MAX
+            _require(channels and i["chunks"] == chunks, f"window of {i['chunks']} chunks")
+            _require(i["width"] <= self.config.depth, "window wider than the accumulator")
             whole = i["rows"] == i["height"] and i["chunks0"] == 1 and not i["chunks1"]
             _require(whole, "window of a part of the image")
 
