@@ -1,6 +1,6 @@
 """3x3 windows of an image: nine taps of all channels packed into words, for the first conv."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -151,7 +151,7 @@ class Window(wiring.Component):
                     with m.Case(channels):
                         for lane in range(len(packed.as_value()) // CODE_BITS):
                             tap, channel = divmod(lane, channels)
-                            value = Const(0, CODE_BITS)
+                            value: Value = Const(0, CODE_BITS)
                             if tap < TAPS:
                                 value = taps[tap % 3][tap // 3][channel]
                             m.d.sync += packed[lane].eq(value)

@@ -68,6 +68,7 @@ def _ranges(i: Instruction, size: int) -> Iterator[Range]:
     vector = i.unit is Unit.VECTOR
     target = "codes" if vector or i["narrow"] else "stream"
     chunks = i["chunks0"] if i.opcode is Opcode.SOFTMAX else output_count(i)
+    _require(chunks > 0, "chunks is 0")
     span = (chunks - 1) * i["destination_plane"] + words
     yield target, i["destination"], span
     if i.opcode is Opcode.CONV and i["residual"]:
