@@ -2,6 +2,7 @@
 
 import inspect
 
+from hdl.accelerator import Accelerator
 from hdl.accumulator import Accumulator
 from hdl.array_unit import ArrayUnit
 from hdl.array_walk import ArrayWalk
@@ -16,11 +17,13 @@ from hdl.mover import Mover
 from hdl.norm_constants import NormConstants
 from hdl.operand import Operand
 from hdl.processing_element import ProcessingElement
+from hdl.registers import Registers
 from hdl.requantizer import Requantizer
 from hdl.residual import Residual
 from hdl.row_scales import RowScales
 from hdl.sampler import Sampler
 from hdl.scale_file import ScaleFile
+from hdl.sequencer import Sequencer
 from hdl.silu_quantizer import SiluQuantizer
 from hdl.softmax import Softmax
 from hdl.stationary import Stationary
@@ -58,6 +61,9 @@ BLOCKS = {
     "axi_reader": AxiReader,
     "axi_writer": AxiWriter,
     "mover": Mover,
+    "registers": Registers,
+    "sequencer": Sequencer,
+    "accelerator": Accelerator,
     "table_loader": TableLoader,
     "weight_loader": WeightLoader,
 }

@@ -219,7 +219,7 @@ class Mover(wiring.Component):
             count = beat_bits // bits
             parts = [Signal(bits, name=f"part_{number}") for number in range(count)]
             filled = Signal(count)
-            place = Signal(range(count))
+            place = Signal(range(max(count, 2)))
             full = Signal()
             ended = Signal()
             m.d.comb += [

@@ -60,7 +60,8 @@ class VectorUnit(wiring.Component):
     released_activation, released_edge, released_bank : pulses
     norm_write, i_row : from table_loader
     read_stream, read_sums : read ports
-    write_codes, write_stream, write_scale, count, finish, finish_bank : of vector_write
+    write_codes, write_stream, write_scale, count, finish, finish_bank, finish_sample : of
+        vector_write
     busy : a word is read
     fault : pulse: a norm table is not that of its sums
     clear, saturations : of the requantizer
@@ -89,6 +90,7 @@ class VectorUnit(wiring.Component):
     count: Signal
     finish: Signal
     finish_bank: Signal
+    finish_sample: Signal
     busy: Signal
     fault: Signal
     clear: Signal

@@ -37,7 +37,7 @@ class VectorWrite(wiring.Component):
     write_codes : write port of the code scratchpad
     write_stream : of the stream scratchpad
     write_scale : of row_scales
-    count, finish, finish_bank : pulses
+    count, finish : pulses; beside ``finish`` finish_bank, finish_sample (it was a SAMPLE)
 
     Timing
     ------
@@ -55,6 +55,7 @@ class VectorWrite(wiring.Component):
     count: Signal
     finish: Signal
     finish_bank: Signal
+    finish_sample: Signal
 
     def __init__(self, *, size=16, stream_words=4096, code_words=4096, depth=256):
         AcceleratorConfig(size=size, stream_words=stream_words, code_words=code_words, depth=depth)
@@ -80,6 +81,7 @@ class VectorWrite(wiring.Component):
                 "count": Out(1),
                 "finish": Out(1),
                 "finish_bank": Out(1),
+                "finish_sample": Out(1),
             }
         )
 
@@ -114,6 +116,7 @@ class VectorWrite(wiring.Component):
             ends_inner.eq(inner == 1),
             ends.eq(ends_inner & (outer == 1)),
             self.finish_bank.eq(work.bank),
+            self.finish_sample.eq(sample),
         ]
         # a row's scale
         m.d.comb += [

@@ -40,6 +40,7 @@
 namespace {
 
 constexpr unsigned MISMATCHES_KEPT = 10;
+constexpr uint16_t NOT_WRITTEN = 0x100;
 constexpr unsigned PORTS = 5, UNITS = 4;
 constexpr const char* PORT_NAMES[PORTS] = {"array_stream", "array_codes", "vector_stream",
                                            "vector_codes", "mover_stream"};
@@ -129,8 +130,8 @@ public:
             while (a--) cycle();
         } else if (name == "wait") {
             words >> a;
-            while (a-- && !top_->interrupt) cycle();
-            if (!top_->interrupt) problem("no interrupt within the cycles of: " + line);
+            while (a-- && !top_->irq) cycle();
+            if (!top_->irq) problem("no interrupt within the cycles of: " + line);
         } else if (name == "reset") {
             words >> a;
             hold_reset(a);
@@ -251,13 +252,15 @@ private:
         if (w) {
             uint8_t beat[AXI_BYTES];
             std::memcpy(beat, &top_->m_axi_wdata, AXI_BYTES);
-            write_data_.insert(write_data_.end(), beat, beat + AXI_BYTES);
+            for (unsigned n = 0; n < AXI_BYTES; ++n)
+                write_data_.push_back(top_->m_axi_wstrb >> n & 1 ? beat[n] : NOT_WRITTEN);
             bytes_written_ += AXI_BYTES;
         }
         while (!write_bursts_.empty() && !write_data_.empty()) {
             Burst& burst = write_bursts_.front();
             for (unsigned n = 0; n < AXI_BYTES; ++n) {
-                memory_.at(burst.address++) = write_data_.front();
+                if (write_data_.front() != NOT_WRITTEN) memory_.at(burst.address) = write_data_.front();
+                ++burst.address;
                 write_data_.pop_front();
             }
             if (--burst.beats == 0) {
@@ -361,7 +364,7 @@ private:
     uint64_t latency_ = 40, spread_ = 0, now_ = 0, read_fault_ = 0, write_fault_ = 0;
     uint64_t bytes_read_ = 0, bytes_written_ = 0, mismatches_ = 0;
     std::deque<Burst> reads_, write_bursts_;
-    std::deque<uint8_t> write_data_;
+    std::deque<uint16_t> write_data_;
     std::deque<uint64_t> responses_;
     bool read_offered_ = false, response_offered_ = false, ar_held_ = false, outside_ = false;
     std::string values_, first_, problems_;

@@ -6,8 +6,6 @@ business of ``cycles.py``.
 
 from collections.abc import Callable, Iterator, Mapping
 
-import numpy as np
-
 from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.instruction import (
     INSTRUCTION_BYTES,
@@ -16,7 +14,7 @@ from golden.accelerator.instruction import (
     MachineError,
     Opcode,
 )
-from golden.accelerator.legality import Dispatch
+from golden.accelerator.legality import ALIGNMENT, Dispatch
 from golden.accelerator.operations import Section
 from golden.accelerator.program import Header
 from golden.accelerator.units import array, vector
@@ -68,7 +66,7 @@ class Executor:
 
     def section(self, section: Section, step: int) -> None:
         """Run one section at a step."""
-        group = int(np.searchsorted(self.header.boundaries, step, side="right"))
+        group = sum(boundary <= step for boundary in self.header.boundaries)
         groups = len(self.header.boundaries) + 1
         dispatch = Dispatch(self.state.config, self._sizes, self.header.steps)
         for number, instruction in enumerate(self._fetch(section)):
@@ -79,8 +77,9 @@ class Executor:
 
     def _fetch(self, section: Section) -> Iterator[Instruction]:
         offset, size = self.header.sections[section]
-        if offset + size > len(self.program):
-            raise MachineError(Cause.EXTERNAL, f"section {section.value} beyond the program")
+        if offset % ALIGNMENT or offset + size > len(self.program):
+            what = f"section {section.value}: bytes {offset}..{offset + size - 1}"
+            raise MachineError(Cause.EXTERNAL, f"{what} of {len(self.program)}, aligned to 64")
         for at in range(offset, offset + size, INSTRUCTION_BYTES):
             instruction = Instruction.decode(self.program[at : min(at + 64, offset + size)])
             yield instruction
