@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -276,7 +276,7 @@ class Dispatcher(wiring.Component):
 
 def _at(signals, index):
     """Return one of the signals."""
-    result = Const(0, IN_FLIGHT_BITS)
+    result: Value = Const(0, IN_FLIGHT_BITS)
     for number, signal in enumerate(signals):
         result = result | Mux(index == number, signal, 0)
     return result

@@ -1,6 +1,6 @@
 """Checks an instruction before it reaches its unit, a step of a small program at a time."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -296,7 +296,7 @@ QUOTIENT_BITS = 15
 
 def _chosen(registers, index):
     """Return one of the registers."""
-    result = Const(0, 1)
+    result: Value = Const(0, 1)
     for number, register in enumerate(registers):
         result = result | Mux(index == number, register, 0)
     return result

@@ -126,7 +126,7 @@ class Registers(wiring.Component):
                 "clear": Out(1),
                 "first_step": Out(16),
                 "last_step": Out(16),
-                "timeout": Out(32, init=TIMEOUT),
+                "timeout": Out(32, init=TIMEOUT),  # type: ignore[call-arg]  # the stubs lag behind
                 **{f"base_{name}": Out(64) for name in REGIONS},
                 **{f"size_{name}": Out(32) for name in REGIONS},
                 "busy": In(1),

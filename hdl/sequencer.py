@@ -4,7 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 from amaranth.hdl import Array, Module, Mux, ResetInserter, Signal
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.accelerator.configuration import AcceleratorConfig
@@ -108,7 +108,7 @@ class Sequencer(wiring.Component):
     step: Signal
     drain: Signal
     units_reset: Signal
-    counts: data.View
+    counts: Any
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """mover, axi_reader and axi_writer between a stream scratchpad and a memory that hesitates."""
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,8 @@ class Bench:
         self.size, self.axi_bytes, self.stall = size, axi_bytes, stall
         self.latency, self.error = latency, error
         self.mover = Mover(size=size, stream_words=WORDS, axi_bytes=axi_bytes)
-        self.reader, self.writer = AxiReader(axi_bytes=axi_bytes), AxiWriter(axi_bytes=axi_bytes)
+        self.reader: Any = AxiReader(axi_bytes=axi_bytes)
+        self.writer: Any = AxiWriter(axi_bytes=axi_bytes)
         self.memory = bytearray(draw.integers(0, 256, REGION, dtype=np.uint8).tobytes())
         self.stream = draw.integers(-32768, 32768, (WORDS, size))
         self.moves = [self._move() for _ in range(moves)]
@@ -74,7 +76,10 @@ class Bench:
     def _testbench(self, limit):
         async def testbench(ctx):
             todo = list(self.moves)
-            reads, writes, responses, beats = [], [], [], []
+            reads: list[list[int]] = []
+            writes: list[list[int]] = []
+            responses: list[int] = []
+            beats: list[tuple[int, int, int]] = []
             held = None
             for cycle in range(limit):
                 if todo:

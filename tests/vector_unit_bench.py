@@ -7,7 +7,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
-from golden.accelerator.instruction import Unit
+from golden.accelerator.instruction import Instruction, Unit
 from golden.accelerator.legality import output_count
 from golden.accelerator.program import NORM_HEADER_WORDS
 from golden.accelerator.writes import records
@@ -49,7 +49,9 @@ class VectorBench:
         self.finished: list[int] = []
 
     def _record(self, state, i):
-        port, words = records(state, i)
+        found = records(state, i)
+        assert found is not None
+        port, words = found
         self.expected[port].extend(words.copy())
 
     def run(self, limit=60000):
@@ -74,7 +76,7 @@ class VectorBench:
         return self.rng.random() >= self.stall
 
     async def _load(self, ctx):
-        unit, port = self.unit, self.scale_file.i_write
+        unit, port = self.unit, self.scale_file.i_write  # type: ignore[attr-defined]
         payload = writes(self.scale_file.config, [], self.program.sets).payload
         for beat in range(len(payload["table"])):
             ctx.set(port.payload, {name: int(values[beat]) for name, values in payload.items()})
@@ -103,7 +105,8 @@ class VectorBench:
             unit, program = self.unit, self.program
             await self._load(ctx)
             waiting = deque(program.instructions)
-            offered, count, running = False, 0, deque()
+            running: deque[Instruction] = deque()
+            offered, count = False, 0
             for cycle in range(limit):
                 if waiting and not offered and self._goes():
                     offered = True
