@@ -13,6 +13,7 @@ from golden.errors import UserError
 from golden.evaluation.worker_pool import HERE, WorkerPool, finished
 
 if TYPE_CHECKING:
+    from cosim.accelerator_suite import AcceleratorTask
     from cosim.layer_suite import LayerTask
 
 __all__ = ["Job", "only_cases", "run_jobs"]
@@ -51,7 +52,7 @@ def only_cases(jobs: Any, names: Collection[tuple[str, str]]) -> list[Any]:
     chosen = []
     for job in jobs:
         if not isinstance(job, Job):
-            chosen += [job] if ("datapath", job.name) in names else []
+            chosen += [job] if (job.block, job.name) in names else []
             continue
         cases = [case for case in job.cases if (case.block, case.name) in names]
         chosen += [replace(job, cases=cases)] if cases else []
@@ -61,7 +62,7 @@ def only_cases(jobs: Any, names: Collection[tuple[str, str]]) -> list[Any]:
 
 
 def run_jobs(
-    jobs: "Sequence[Job] | Sequence[LayerTask]",
+    jobs: "Sequence[Job] | Sequence[LayerTask] | Sequence[AcceleratorTask]",
     *,
     waves: bool,
     level: int,
@@ -98,7 +99,7 @@ class Task(Protocol):
         """Compare everything, in this process."""
 
 
-def _parts(job: "Job | LayerTask") -> Sequence[Task]:
+def _parts(job: "Job | LayerTask | AcceleratorTask") -> Sequence[Task]:
     """Return a job's cases apart where they are few and long."""
     if not isinstance(job, Job) or job.block != "datapath":
         return [job]

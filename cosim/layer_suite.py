@@ -54,6 +54,7 @@ class LayerTask:
     seed: int
     rtl: Path
     words: tuple[str, ...]
+    block: str = "datapath"
 
     @property
     def name(self) -> str:

@@ -20,11 +20,14 @@ from golden.errors import UserError
 from golden.files import cache_folder
 
 if TYPE_CHECKING:
+    from cosim.accelerator_suite import AcceleratorTask
     from cosim.layer_suite import LayerTask
 
 __all__ = [
+    "ACCELERATOR_SUITES",
     "LAYER_SUITES",
     "SUITES",
+    "accelerator_jobs",
     "block_jobs",
     "block_names",
     "block_parameters",
@@ -34,12 +37,13 @@ __all__ = [
     "layer_jobs",
 ]
 
-SUITES = ("blocks", "demo", "layers", "nightly")
 LAYER_SUITES = ("layers", "nightly")
+ACCELERATOR_SUITES = ("unet", "image")
+SUITES = ("blocks", "demo", *LAYER_SUITES, *ACCELERATOR_SUITES)
 SIDE_WIDTH = 5  # opaque bits must travel with their beat, so a bench gives some
 
 Progress = Callable[[str, int, int], None]
-Named = TypeVar("Named", Case, "LayerTask")
+Named = TypeVar("Named", Case, "LayerTask", "AcceleratorTask")
 
 
 def _bench_of(block: str) -> Any:
@@ -244,6 +248,25 @@ def layer_jobs(
         every_step=suite == "nightly", artifact=artifact, checkpoint=checkpoint, rows=rows,
         cols=cols, seed=seed, rtl=rtl, words=words,
     )  # fmt: skip
+    return _select(tasks, case, f"suite {suite}")
+
+
+def accelerator_jobs(
+    suite: str,
+    *,
+    artifact: Path | None,
+    rows: int,
+    cols: int,
+    seed: int,
+    rtl: Path | None = None,
+    case: str | None = None,
+) -> "list[AcceleratorTask]":
+    """Return the tasks of suite ``unet`` or ``image`` on an accelerator of ``rows`` = ``cols``."""
+    from cosim.accelerator_suite import accelerator_tasks  # noqa: PLC0415 (--help needs no torch)
+
+    if rows != cols:
+        raise UserError(f"--rows {rows} --cols {cols}: the accelerator's array is square")
+    tasks = accelerator_tasks(suite, artifact=artifact, size=rows, seed=seed, rtl=rtl)
     return _select(tasks, case, f"suite {suite}")
 
 

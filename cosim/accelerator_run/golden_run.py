@@ -1,8 +1,10 @@
 """What the accelerator must do: a compiled program run by the executor, every written word kept."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +20,7 @@ from golden.accelerator.writes import PORTS, records
 from golden.calibration.artifact import Artifact
 from golden.network.samplers import START, noise_q12
 
-__all__ = ["GoldenRun", "data_region", "golden_run", "image_of"]
+__all__ = ["GoldenRun", "Origin", "data_region", "golden_run", "image_of"]
 
 Int16 = npt.NDArray[np.int16]
 Progress = Callable[[int, int], None]
@@ -26,11 +28,31 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class GoldenRun:
-    """Files of expected words by port, in ``folder``; ``data``: the data region at the end."""
+    """Files of expected words by port, in ``folder``; ``data``: the data region at the end.
+
+    ``origins``: by port, first word of every instruction that wrote there, and which it is.
+    """
 
     folder: Path
     words: dict[str, int]
     data: bytes
+    origins: dict[str, list[tuple[int, "Origin"]]]
+
+    def origin(self, port: str, word: int) -> "Origin | None":
+        """What writes word number ``word`` of a port; ``None`` if nothing does."""
+        entries = self.origins[port]
+        place = bisect_right(entries, word, key=itemgetter(0)) - 1
+        return entries[place][1] if place >= 0 and word < self.words[port] else None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """An instruction of a run: section, sampler step, number in its section, opcode."""
+
+    section: Section
+    step: int
+    number: int
+    opcode: str
 
 
 def _lanes(x: Int16, size: int) -> bytes:
@@ -71,6 +93,8 @@ def golden_run(
     ``progress``: called with steps done and their number.
     """
     words = dict.fromkeys(PORTS, 0)
+    origins: dict[str, list[tuple[int, Origin]]] = {port: [] for port in PORTS}
+    now = steps.start
     region = bytearray(data)
     with ExitStack() as stack:
         files: dict[str, BinaryIO] = {
@@ -82,13 +106,14 @@ def golden_run(
             if found is not None:
                 port, written = found
                 files[port].write(written.tobytes())
+                origins[port].append((words[port], Origin(section, now, number, i.opcode.name)))
                 words[port] += len(written)
 
         executor = Executor(program.header.config, program.regions, region, watch)
         executor.section(Section.START, steps.start)
-        for done, step in enumerate(steps):
-            executor.section(Section.STEP, step)
+        for done, now in enumerate(steps):
+            executor.section(Section.STEP, now)
             if progress is not None:
                 progress(done + 1, len(steps))
         executor.section(Section.FINISH, steps.stop - 1)
-    return GoldenRun(folder, words, bytes(region))
+    return GoldenRun(folder, words, bytes(region), origins)

@@ -22,7 +22,7 @@ def cosim(
         str,
         typer.Option(
             help="blocks; demo (some tiles of a network), layers (every conv and edge, a step a "
-            "group) or nightly (all steps)"
+            "group), nightly (all steps); unet (a step on the accelerator) or image (all steps)"
         ),
     ] = "blocks",
     block: Annotated[str | None, typer.Option(help="only this block")] = None,
@@ -88,7 +88,7 @@ def cosim(
         if path is not None:
             ensure_writable_folder(path.parent)
     if level is None:
-        level = 3 if suite in suites.LAYER_SUITES else 2
+        level = 2 if suite in ("blocks", "demo") else 3
     only = last_failed(suite) if failed else None
     on_network: dict[str, Any] = {
         "artifact": artifact, "checkpoint": checkpoint, "rows": rows, "cols": cols, "seed": seed,
@@ -110,6 +110,11 @@ def cosim(
             jobs = [replace(job, simulator=simulator) for job in jobs]
         elif suite == "demo":
             jobs = suites.demo_jobs(**on_network, rtl=rtl, progress=progress)
+        elif suite in suites.ACCELERATOR_SUITES:
+            _accelerator_only(level, waves, checkpoint)
+            jobs = suites.accelerator_jobs(
+                suite, artifact=artifact, rows=rows, cols=cols, seed=seed, rtl=rtl, case=case
+            )
         else:
             folder = rtl or stack.enter_context(suites.datapath_verilog(artifact, rows, cols))
             jobs = suites.layer_jobs(suite, **on_network, rtl=folder, given_rtl=rtl is not None)
@@ -142,6 +147,14 @@ def _check(
         raise UserError("--block and --parameter belong to --suite blocks")
     if suite != "blocks" and simulator != "verilator":
         raise UserError("--simulator belongs to --suite blocks")
+
+
+def _accelerator_only(level: int, waves: bool, checkpoint: Path | None) -> None:
+    """The accelerator runs natively, from an artifact alone."""
+    if level != 3 or waves:
+        raise UserError("suites unet and image run at level 3, without --waves")
+    if checkpoint is not None:
+        raise UserError("suites unet and image take --artifact alone, without --checkpoint")
 
 
 def _write(
