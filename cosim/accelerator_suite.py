@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ from cosim.accelerator_run.run import ExternalMemory, Verdict, image_scenario, p
 from cosim.bench import emit_verilog
 from cosim.mismatch import Mismatch
 from cosim.report import BenchResult, CaseResult
-from golden.accelerator.compiler import Program, compile_artifact
-from golden.accelerator.configuration import AcceleratorConfig
+from golden.accelerator.compiler import Program, compile_artifact, compile_roomy
 from golden.accelerator.cycles import time_section
 from golden.accelerator.operations import Section
 from golden.accelerator.timing.latencies import Memory
 from golden.calibration.artifact import Artifact, embedded_artifact
-from golden.files import cache_folder, ensure_writable_folder
+from golden.files import atomic_write, cache_folder, ensure_writable_folder
 
 __all__ = ["AcceleratorTask", "accelerator_tasks"]
 
@@ -40,7 +39,8 @@ CYCLES_PER_SECOND_AT_LEAST = 2000
 class AcceleratorTask:
     """Steps of one image on one accelerator, with one kind of memory.
 
-    ``artifact``: None for the embedded one. ``seed``: of the noise and of the memory.
+    ``artifact``: None for the embedded one. ``seed``: of the memory, and of the noise where the
+    artifact names none. ``image``: gets the RTL's image, (C, H, W) int16 as ``.npy``.
     """
 
     name: str
@@ -51,6 +51,7 @@ class AcceleratorTask:
     seed: int
     rtl: Path | None
     words: tuple[str, ...]
+    image: Path | None = None
     block: str = "accelerator"
 
     def run(self, waves: bool, level: int, progress: Progress | None = None) -> BenchResult:
@@ -95,6 +96,9 @@ class AcceleratorTask:
         found = _mismatches(program, golden, verdict)
         images = (image_of(program, artifact, d, "image") for d in (golden.data, verdict.data))
         wrong = int((np.not_equal(*images)).sum()) if verdict.data else 1
+        if self.image is not None and verdict.data:
+            with atomic_write(self.image) as temporary, temporary.open("wb") as stream:
+                np.save(stream, image_of(program, artifact, verdict.data, "image"))
         if wrong and not found:
             found.append(Mismatch("image", "data", -1, -1, "", -1, "golden's bytes",
                                   f"{wrong} other bytes", -1, {}))  # fmt: skip
@@ -120,7 +124,7 @@ def _noise_seed(artifact: Artifact, otherwise: int) -> int:
 
 
 def _group(program: Program, step: int) -> int:
-    return int(np.searchsorted(program.header.boundaries, step, side="right"))
+    return sum(boundary <= step for boundary in program.header.boundaries)
 
 
 def predicted_cycles(
@@ -184,20 +188,27 @@ def _labels(program: Program, golden: GoldenRun, port: str, word: int) -> dict[s
 
 
 def accelerator_tasks(
-    suite: str, *, artifact: Path | None, size: int, seed: int, rtl: Path | None
+    suite: str,
+    *,
+    artifact: Path | None,
+    size: int,
+    seed: int,
+    rtl: Path | None,
+    image: Path | None = None,
 ) -> list[AcceleratorTask]:
-    """Return the tasks of suite ``unet`` (a step, two memories) or ``image`` (all steps)."""
+    """Return the tasks of suite ``unet`` (a step, two memories) or ``image`` (all steps).
+
+    Scratchpads are the usual ones, or larger where the network needs it.
+    """
     made = embedded_artifact() if artifact is None else Artifact.load(artifact)
     words = ["--suite", suite, "--rows", str(size), "--cols", str(size), "--seed", str(seed)]
     for option, path in (("--artifact", artifact), ("--rtl", rtl)):
         words += [option, str(path)] if path is not None else []
-    config = AcceleratorConfig(size=size)
-    parameters = {"size": size, "stream_words": config.stream_words,
-                  "code_words": config.code_words, "trace": 1}  # fmt: skip
+    parameters = {**asdict(compile_roomy(made, size).header.config), "trace": 1}
     steps = range(made.steps) if suite == "image" else range(made.steps // 2, made.steps // 2 + 1)
     memories = ("ready",) if suite == "image" else ("ready", "random")
     return [
         AcceleratorTask(f"{suite} {name}", artifact, steps, parameters, MEMORIES[name], seed, rtl,
-                        tuple(words))
+                        tuple(words), image)
         for name in memories
     ]  # fmt: skip

@@ -4,6 +4,7 @@ Both start from the same noise; the integer model is integers from noise to byte
 ``psnr_db = 10 log10(4 / mean((float - integer)**2))`` over all images.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from golden.network.image import grid, to_bytes, write_png
 from golden.network.samplers import Sampler, sample
 from golden.sampler import image_byte
 
-__all__ = ["Spread", "draw", "draw_integer", "write_samples"]
+__all__ = ["Spread", "draw", "draw_integer", "write_image", "write_samples"]
 
 BATCH = 64
 X_FRACTION = 12
@@ -168,3 +169,31 @@ def write_samples(
         "psnr_db": psnr,
         "out": str(out),
     }
+
+
+def write_image(
+    out: Path,
+    checkpoint: Checkpoint,
+    sampler: Sampler,
+    image: npt.NDArray[np.int16],
+    *,
+    seed: int,
+    scale: int = 8,
+    progress: Progress | None = None,
+) -> float:
+    """Write a PNG: the float image 0 of ``seed``, and right of it ``image`` (C, H, W), bytes.
+
+    Return the PSNR between them in dB.
+    """
+    shape = (checkpoint.config.in_channels, *checkpoint.config.sample_size)
+
+    def told(done: int, total: int) -> None:
+        if progress is not None:
+            progress("float image", done, total)
+
+    wanted = draw(checkpoint.unet, sampler, seed, 1, shape, progress=told)
+    pair = np.stack([to_bytes(wanted)[0], image.astype(np.uint8)])
+    write_png(out, grid(pair, 2, scale, gap=2 * scale))
+    reals = image.astype(np.float64) / 127.5 - 1
+    error = float(np.mean((np.clip(wanted[0], -1, 1) - reals) ** 2))
+    return 10 * math.log10(4 / error) if error else math.inf

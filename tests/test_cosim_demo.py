@@ -16,7 +16,8 @@ def test_demo_writes_everything_and_agrees(tmp_path, capsys):
     words = ["--rows", "8", "--cols", "8", "--steps", "3", "--groups", "2", "--samples", "2"]
     assert cli.run(["demo", "--out", str(out), *words]) == 0, capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
-    assert names == {"artifact.safetensors", "verilog", "report.json", "samples.png"}
+    assert names == {"artifact.safetensors", "verilog", "accelerator", "report.json",
+                     "samples.png", "image.png", "image.npy"}  # fmt: skip
     assert Artifact.load(out / "artifact.safetensors").groups == 2
     assert load_manifest(out / "verilog").block == "datapath"
     report = json.loads((out / "report.json").read_text())

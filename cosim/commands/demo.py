@@ -21,28 +21,36 @@ def demo(
     steps: Annotated[int, typer.Option(help="sampler steps")] = 50,
     groups: Annotated[int, typer.Option(help="timestep groups")] = 8,
     samples: Annotated[int, typer.Option(help="images in the picture, 0 for none")] = 16,
+    image: Annotated[
+        bool, typer.Option("--image/--no-image", help="a whole image on the accelerator")
+    ] = True,
     seed: Annotated[int, typer.Option(help="seed of trajectories and stalls")] = 1,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="write the report here, too")
     ] = None,
 ) -> None:
-    """Calibrate, generate the datapath, run the network's own tiles on it, compare every cycle."""
+    """Calibrate, generate Verilog, prove its datapath, then draw an image on the accelerator."""
     import time
+    from dataclasses import replace
 
+    import numpy as np
     from rich.console import Console
 
     from cosim import suites
+    from cosim.accelerator_suite import accelerator_tasks
     from cosim.bench import emit_verilog
     from cosim.commands._progress import shown
     from cosim.jobs import run_jobs
-    from cosim.pictures import write_samples
+    from cosim.pictures import write_image, write_samples
     from cosim.report import describe, report_json
     from cosim.report_table import report_table
+    from golden.accelerator.configuration import SIZES
     from golden.calibration.calibrate import Options, calibrate
     from golden.files import atomic_write, ensure_writable_folder
     from golden.network.checkpoint import embedded_checkpoint, load_checkpoint
     from golden.network.samplers import make_sampler
 
+    accelerates = rows == cols and rows in SIZES
     for name, size in (("rows", rows), ("cols", cols)):
         if not 1 <= size <= 64:
             raise UserError(f"--{name} must be in 1..64, got {size}")
@@ -111,6 +119,35 @@ def demo(
             )
             done("picture", f"{picture['out']}, left float, right integers, "
                  f"PSNR {picture['psnr_db']} dB")  # fmt: skip
+        drawn = None
+        if image and not accelerates:
+            sizes = ", ".join(map(str, SIZES))
+            done("accelerator", f"none of {rows} x {cols}; it has as many rows as columns: {sizes}")
+        elif image:
+            (task,) = accelerator_tasks(
+                "image", artifact=artifact, size=rows, seed=seed, rtl=None,
+                image=out / "image.npy",
+            )  # fmt: skip
+            progress("generate the accelerator", 0, 1)
+            emit_verilog(task.block, task.parameters, out / "accelerator")
+            result = replace(task, rtl=out / "accelerator").run(False, 3, progress)
+            results = [*results, result]
+            (case,) = result.cases
+            speed = result.cycles_per_second
+            done("accelerator", f"{rows} x {cols}, {made.steps} steps in {case.cycles:,} cycles, "
+                 f"{case.beats:,} words compared, {speed:,.0f} cycles/s")  # fmt: skip
+            if (out / "image.npy").is_file():
+                psnr = write_image(
+                    out / "image.png",
+                    network,
+                    make_sampler(made.sampler, network.scheduler, made.steps),
+                    np.load(out / "image.npy"),
+                    seed=made.provenance["reference_noise"]["seed"],
+                    progress=progress,
+                )
+                drawn = {"out": str(out / "image.png"), "psnr_db": round(psnr, 2)}
+                done("image", f"{drawn['out']}, left float, right the Verilog's own, "
+                     f"PSNR {drawn['psnr_db']} dB")  # fmt: skip
     report = report_json(results, suite="demo", seed=seed, by="layer")
     report |= {
         "rows": rows,
@@ -118,6 +155,7 @@ def demo(
         "artifact": str(artifact),
         "verilog": str(rtl),
         "picture": picture,
+        "image": drawn,
         "figures": figures,
         "boundaries": list(made.boundaries),
         "seconds": {**seconds, "all": round(time.perf_counter() - began, 1)},
