@@ -15,8 +15,9 @@ def report_table(
 ) -> Table:
     """Return the closing table of a run."""
     report = report_json(results, suite=suite, seed=seed, by=by)
+    levels = " and ".join(map(str, sorted({result.level for result in results})))
     table = Table(
-        title=f"co-simulation, suite {suite}, level {report['level']}, seed {seed}",
+        title=f"co-simulation, suite {suite}, level {levels}, seed {seed}",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,  # names of layers and all figures fit into 80 columns
