@@ -33,7 +33,7 @@ def test_an_image_of_the_embedded_network(tmp_path):
     (task,) = accelerator_tasks("image", artifact=None, size=16, seed=1, rtl=None, image=file)
     assert len(task.steps) == embedded_artifact().steps
     (case,) = task.run(False, 3).cases
-    assert case.mismatches == 0
+    assert case.mismatch_count == 0
     assert case.beats > 1_000_000
     image = np.load(file)
     assert image.shape == (1, 16, 16)
@@ -57,7 +57,7 @@ def test_residual_blocks_of_the_ddpm_shape(tmp_path):
     synthetic_artifact(config, ("conv_in", "conv_out")).save(artifact)
     task, _ = accelerator_tasks("unet", artifact=artifact, size=16, seed=1, rtl=None)
     (case,) = task.run(False, 3).cases
-    assert case.mismatches == 0
+    assert case.mismatch_count == 0
     assert case.beats == 449_536
 
 
