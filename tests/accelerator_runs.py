@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 
+from cosim.accelerator_run.golden_run import data_region
 from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.executor import Executor
 from golden.accelerator.synthetic import synthetic_artifact
@@ -41,27 +42,7 @@ def words(x, size):
 
 def filled_data(program, artifact):
     """The data region before a run: start noise, and that of the steps."""
-    data = bytearray(program.data_bytes)
-    size = program.header.config.size
-    shape = (artifact.config.in_channels, *artifact.config.sample_size)
-
-    def put(name, step, number):
-        block = program.data[name]
-        at = block.offset + number * block.stride
-        data[at : at + block.size] = words(noise_q12(SEED, 0, step, shape), size)
-
-    put("x", START, 0)
-    if "noise" in program.data:
-        for step in range(artifact.steps):
-            put("noise", step, step)
-    return data
-
-
-def read_data(program, artifact, data, name):
-    """(C, H, W) int16 of a block of the data region."""
-    block, shape = program.data[name], (artifact.config.in_channels, *artifact.config.sample_size)
-    found = np.frombuffer(bytes(data[block.offset : block.offset + block.size]), "<i2")
-    return found.reshape(-1, program.header.config.size)[:, : shape[0]].T.reshape(shape)
+    return bytearray(data_region(program, artifact, SEED))
 
 
 def run(program, artifact, steps, observer=None):

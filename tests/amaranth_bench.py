@@ -10,7 +10,15 @@ from amaranth.sim import Simulator
 
 from golden.cycles import Case
 
-__all__ = ["pack", "run_case"]
+__all__ = ["pack", "run_case", "simulate"]
+
+
+def simulate(component, testbench):
+    """Run ``testbench`` (a coroutine function of the context) on Amaranth's own simulator."""
+    simulator = Simulator(component)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
 
 
 def pack(layout, fields, beat):
@@ -79,8 +87,5 @@ def run_case(component, case: Case) -> list[str]:
         if want != got:
             differences.append(f"cycle {cycle}: {what} expected {want:#x}, got {got:#x}")
 
-    simulator = Simulator(component)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(testbench)
-    simulator.run()
+    simulate(component, testbench)
     return differences

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.sim import Simulator
 
 from golden.accelerator.instruction import Unit
 from golden.scale_tables import writes
@@ -14,6 +13,7 @@ from hdl.array_back import ArrayBack
 from hdl.array_front import ArrayFront
 from hdl.array_layouts import ArrayLayouts
 from hdl.scale_file import ScaleFile
+from tests.amaranth_bench import simulate
 from tests.array_programs import COUNTED, UNITS, expected_reads, expected_values, set_rows
 
 __all__ = ["Bench", "ValuesBench", "instruction_value", "parameters"]
@@ -88,10 +88,7 @@ class Bench(ABC):
 
     def run(self, limit=40000):
         """Return the cycles from the first instruction on until all is done."""
-        simulator = Simulator(self._module())
-        simulator.add_clock(1e-6)
-        simulator.add_testbench(self._testbench(limit))
-        simulator.run()
+        simulate(self._module(), self._testbench(limit))
         return self.cycles
 
     def _join_scale_file(self, m, front, back):

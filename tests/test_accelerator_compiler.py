@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cosim.accelerator_run.golden_run import image_of
 from golden.accelerator.compiler import compile_artifact
 from golden.accelerator.configuration import AcceleratorConfig, SizeError
 from golden.accelerator.instruction import Opcode
@@ -18,7 +19,7 @@ from golden.integer.network import IntegerNetwork
 from golden.network.presets import preset
 from golden.network.samplers import START, noise_q12
 from golden.sampler import image_byte
-from tests.accelerator_runs import ROOMY, SEED, read_data, reference_x, run, several_heads
+from tests.accelerator_runs import ROOMY, SEED, reference_x, run, several_heads
 from tests.small_network import STEPS, small_artifact
 
 
@@ -27,8 +28,8 @@ def check(artifact, config, steps):
     data = run(program, artifact, range(steps))
     expected = reference_x(artifact, steps)
     assert len(np.unique(expected)) > 20
-    assert np.array_equal(read_data(program, artifact, data, "x0"), expected)
-    assert np.array_equal(read_data(program, artifact, data, "image"), image_byte(expected))
+    assert np.array_equal(image_of(program, artifact, data, "x0"), expected)
+    assert np.array_equal(image_of(program, artifact, data, "image"), image_byte(expected))
     return program
 
 
@@ -58,7 +59,7 @@ def test_a_step_of_the_embedded_network():
     x = noise_q12(SEED, 0, START, (1, 16, 16))
     eps = IntegerNetwork(artifact).eps(torch.from_numpy(x[None]), step)
     assert np.array_equal(seen["eps"], eps[0, 0])
-    assert read_data(program, artifact, data, "x0").any()
+    assert image_of(program, artifact, data, "x0").any()
 
 
 @pytest.mark.long
@@ -67,8 +68,8 @@ def test_a_whole_trajectory_of_the_embedded_network():
     program = compile_artifact(artifact, AcceleratorConfig())
     data = run(program, artifact, range(artifact.steps))
     x0 = IntegerNetwork(artifact).sample(SEED, range(1))
-    assert np.array_equal(read_data(program, artifact, data, "x0"), x0[0])
-    assert np.array_equal(read_data(program, artifact, data, "image"), image_byte(x0[0]))
+    assert np.array_equal(image_of(program, artifact, data, "x0"), x0[0])
+    assert np.array_equal(image_of(program, artifact, data, "image"), image_byte(x0[0]))
 
 
 def test_convs_in_bands_where_their_codes_do_not_fit():

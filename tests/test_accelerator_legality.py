@@ -5,6 +5,7 @@ import struct
 import numpy as np
 import pytest
 
+from cosim.accelerator_run.golden_run import image_of
 from golden.accelerator.compiler import compile_artifact
 from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.cycles import time_section
@@ -18,7 +19,7 @@ from golden.accelerator.instruction import (
 )
 from golden.accelerator.operations import Section
 from golden.accelerator.program import HEADER_BYTES
-from tests.accelerator_runs import ROOMY, filled_data, read_data, reference_x, several_heads
+from tests.accelerator_runs import ROOMY, filled_data, reference_x, several_heads
 from tests.small_network import small_artifact
 
 
@@ -193,7 +194,7 @@ def test_a_run_after_a_fault_is_right(program):
     machine.state.codes[:] = generator.integers(0, 4096, machine.state.codes.shape)
     machine.state.S1[:] = machine.state.S2[:] = 12345
     machine.run(range(2))
-    assert np.array_equal(read_data(program, artifact, data, "x0"), reference_x(artifact, 2))
+    assert np.array_equal(image_of(program, artifact, data, "x0"), reference_x(artifact, 2))
 
 
 def test_two_programs_one_after_the_other_do_not_mix():
@@ -201,4 +202,4 @@ def test_two_programs_one_after_the_other_do_not_mix():
     data = filled_data(small, small_artifact())
     Executor(ROOMY, small.regions, data).run(range(1))
     expected = reference_x(small_artifact(), 1)
-    assert np.array_equal(read_data(small, small_artifact(), data, "x0"), expected)
+    assert np.array_equal(image_of(small, small_artifact(), data, "x0"), expected)

@@ -3,9 +3,9 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from hdl.axi_reader import CLIENTS, AxiReader
+from tests.amaranth_bench import simulate
 
 BASES = {"tables": 0x1000, "program": 0x1_0000_0FC0, "weights": 0x20F80, "data": 0x7FFF_F000}
 
@@ -111,23 +111,20 @@ class Bench:
                 break
 
 
-def simulate(dut, seed, drain_at=None, **options):
+def run(dut, seed, drain_at=None, **options):
     bench = Bench(dut, seed, **options)
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
 
     async def testbench(ctx):
         await bench.run(ctx, drain_at)
 
-    simulator.add_testbench(testbench)
-    simulator.run()
+    simulate(dut, testbench)
     return bench
 
 
 @pytest.mark.parametrize("axi_bytes, outstanding, latency", [(8, 1, 3), (16, 4, 200), (32, 16, 40)])
 def test_every_beat_arrives(axi_bytes, outstanding, latency):
     dut = AxiReader(axi_bytes=axi_bytes, outstanding=outstanding)
-    bench = simulate(dut, axi_bytes, requests=4, latency=latency)
+    bench = run(dut, axi_bytes, requests=4, latency=latency)
     assert bench.got == bench.want
     assert bench.faults == 0
     assert outstanding in (bench.most, 16)
@@ -135,12 +132,12 @@ def test_every_beat_arrives(axi_bytes, outstanding, latency):
 
 @pytest.mark.parametrize("error", [0, 37])
 def test_error_is_a_fault(error):
-    assert simulate(AxiReader(), 5, requests=2, latency=9, error=error).faults == 1
+    assert run(AxiReader(), 5, requests=2, latency=9, error=error).faults == 1
 
 
 @pytest.mark.parametrize("at", [7, 150, 401])
 def test_drain_takes_what_is_outstanding(at):
-    assert simulate(AxiReader(), at, drain_at=at).drained
+    assert run(AxiReader(), at, drain_at=at).drained
 
 
 class AcrossPages(AxiReader):
@@ -158,4 +155,4 @@ class AcrossPages(AxiReader):
 
 def test_a_burst_across_4_kb_is_found():
     with pytest.raises(AssertionError, match="across 4 KB"):
-        simulate(AcrossPages(), 16, requests=8, latency=3)
+        run(AcrossPages(), 16, requests=8, latency=3)

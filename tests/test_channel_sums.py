@@ -4,9 +4,9 @@ import random
 from typing import Any
 
 import pytest
-from amaranth.sim import Simulator
 
 from hdl.channel_sums import ChannelSums
+from tests.amaranth_bench import simulate
 
 CYCLES = 1500
 SEEDS = (1, 2)
@@ -55,10 +55,7 @@ def _run(block: Any, entries, seed):
             expected = model[asked] if seen else None
             await ctx.tick()
 
-    simulator = Simulator(block)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(block, bench)
     return wrong, reads
 
 

@@ -5,7 +5,6 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from amaranth.sim import Simulator
 
 from golden.accelerator.compiler import compile_artifact
 from golden.accelerator.configuration import AcceleratorConfig
@@ -24,6 +23,7 @@ from hdl import legality
 from hdl.legality import Legality
 from tests import array_programs, vector_programs
 from tests.accelerator_runs import several_heads
+from tests.amaranth_bench import simulate
 
 SEED = 11
 GROUP, STEP = 1, 1
@@ -121,10 +121,7 @@ def run(unit, cases):
             legal = {name: ctx.get(unit.legal[name]) for name, _ in unit.legal.shape()}
             found.append((case, ctx.get(unit.cause), legal))
 
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(unit, bench)
     return found, longest
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.sim import Simulator
 
 import hdl.axi_writer
 from golden.accelerator.instruction import Opcode
 from hdl.axi_reader import AxiReader
 from hdl.axi_writer import AxiWriter
 from hdl.mover import Mover
+from tests.amaranth_bench import simulate
 
 WORDS, BASE, REGION = 256, 0x1_0000_0F80, 1 << 14
 
@@ -67,10 +67,7 @@ class Bench:
             writer.base.eq(BASE),
             mover.writer_idle.eq(writer.idle),
         ]
-        simulator = Simulator(m)
-        simulator.add_clock(1e-6)
-        simulator.add_testbench(self._testbench(limit))
-        simulator.run()
+        simulate(m, self._testbench(limit))
         return self
 
     def _testbench(self, limit):

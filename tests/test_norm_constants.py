@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from golden.accelerator.instruction import Opcode, Unit
 from golden.group_norm import RSQRT_SEEDS, channel_constants, rsqrt
@@ -13,6 +12,7 @@ from hdl import norm_group
 from hdl.norm_channel import NormChannel
 from hdl.norm_constants import NormConstants
 from hdl.norm_group import NormGroup
+from tests.amaranth_bench import simulate
 
 SEED = 7
 GROUP_CYCLES, CHANNEL_CYCLES = 66, 19
@@ -64,10 +64,7 @@ def _run_block(block, given, wanted):
                 wrong.append((payload, got, want))
             await ctx.tick()
 
-    simulator = Simulator(block)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(block, bench)
     return wrong
 
 
@@ -235,10 +232,7 @@ def _run_norms(size, norms, seed):
                 if len(got) == seen + len(beats):
                     break
 
-    simulator = Simulator(block)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(block, bench)
     return got, wanted
 
 

@@ -4,12 +4,12 @@ import random
 from typing import Any
 
 import pytest
-from amaranth.sim import Simulator
 
 from hdl import scratchpad
 from hdl.code_scratchpad import CodeScratchpad
 from hdl.row_scales import RowScales
 from hdl.stream_scratchpad import StreamScratchpad
+from tests.amaranth_bench import simulate
 
 CYCLES = 600
 SEED = 3
@@ -86,10 +86,7 @@ def _run(pad, ports=None):
             await ctx.tick()
             model.update(fresh)
 
-    simulator = Simulator(pad)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(pad, bench)
     assert len(model) == pad.words
     return wrong
 
@@ -157,9 +154,6 @@ def test_row_scales_keep_both_banks():
             if cycle % 3:
                 model[at] = value
 
-    simulator = Simulator(scales)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(scales, bench)
     assert len(model) == 12
     assert wrong == []

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from golden.accelerator.compiler import compile_artifact
 from golden.accelerator.configuration import AcceleratorConfig
@@ -17,6 +16,7 @@ from golden.scale_tables import ScaleFileConfig, Table, TableSet, writes
 from hdl.sampler_lane import ROW_LAYOUT
 from hdl.table_loader import TableLoader
 from tests.accelerator_runs import several_heads
+from tests.amaranth_bench import simulate
 
 SEED = 4
 STEP, GROUP = 1, 1
@@ -126,10 +126,7 @@ def _run(size, axi_bytes, instructions, region, cycles_max=4000):
             assert ends or seen["fault"]
             assert seen["fault"] or not requests
 
-    simulator = Simulator(block)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(block, bench)
     return found
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from amaranth.hdl import Module
-from amaranth.sim import Simulator
 
 from golden.accelerator.instruction import Opcode
 from golden.accelerator.legality import output_count
@@ -16,6 +15,7 @@ from golden.accelerator.timing.tiles import Tiles
 from golden.accelerator.units.array import conv, matmul
 from hdl import write_back
 from hdl.channel_sums import ChannelSums
+from tests.amaranth_bench import simulate
 from tests.array_programs import CONFIG, random_program
 from tests.array_unit_bench import ordered
 
@@ -105,10 +105,7 @@ class _Bench:
         m.submodules.dut, m.submodules.sums = self.dut, self.sums
         for name in ("valid", "entry", "clear", "data"):
             m.d.comb += getattr(self.sums.gather, name).eq(getattr(self.dut.gather, name))
-        simulator = Simulator(m)
-        simulator.add_clock(1e-8)
-        simulator.add_testbench(self._drive)
-        simulator.run()
+        simulate(m, self._drive)
         for name in ("stream", "codes"):
             if not np.array_equal(getattr(self, name), getattr(self.state, name)):
                 self.wrong.append(name)

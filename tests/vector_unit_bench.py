@@ -5,7 +5,6 @@ from collections import deque
 import numpy as np
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.sim import Simulator
 
 from golden.accelerator.instruction import Instruction, Unit
 from golden.accelerator.legality import output_count
@@ -14,6 +13,7 @@ from golden.accelerator.writes import records
 from golden.scale_tables import writes
 from hdl.scale_file import ScaleFile
 from hdl.vector_unit import VectorUnit
+from tests.amaranth_bench import simulate
 from tests.array_bench import instruction_value
 from tests.vector_programs import run_golden
 
@@ -66,10 +66,7 @@ class VectorBench:
                 getattr(scales, f"release_{path}").eq(getattr(unit, f"released_{path}")),
                 getattr(scales, f"release_{path}_bank").eq(unit.released_bank),
             ]
-        simulator = Simulator(m)
-        simulator.add_clock(1e-6)
-        simulator.add_testbench(self._testbench(limit))
-        simulator.run()
+        simulate(m, self._testbench(limit))
         return self
 
     def _goes(self):

@@ -7,12 +7,12 @@ import numpy as np
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
-from amaranth.sim import Simulator
 
 from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.units.state import State
 from hdl.axi_reader import AxiReader
 from hdl.weight_loader import WeightLoader
+from tests.amaranth_bench import simulate
 
 SEED = 7
 BASE = 0x4_0F80  # a request crosses 4 KB soon
@@ -32,13 +32,6 @@ def rows_of(size, region, command):
 
 def expected(size, region, commands):
     return [row for command in commands for row in rows_of(size, region, command)]
-
-
-def simulate(block, bench):
-    simulator = Simulator(block)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
 
 
 class Memory:

@@ -114,9 +114,10 @@ class _Quantizer:
         # (T, channels or 1, P)
         self.code, self.bits = code, bits
         self.numbers = torch.from_numpy(numbers.astype(np.float32)).to(device)
+        self.fused = self.numbers.is_cuda and find_spec("triton") is not None
 
     def __call__(self, x: Tensor, step: int) -> Tensor:
-        if x.is_cuda and find_spec("triton") is not None:
+        if self.fused:
             from golden.evaluation.fake_quantize import fake_quantize  # noqa: PLC0415
 
             return fake_quantize(x, self.code, self.bits, self.numbers[step])
