@@ -7,7 +7,15 @@ from amaranth.lib.wiring import In, Out
 
 from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.instruction import CHECK_SEED, WORDS, Cause, Opcode, fields_of
-from hdl.legality_program import REGISTERS, STEP_BITS, Alu, External, Op, Output, assemble
+from golden.accelerator.legality_program import (
+    REGISTERS,
+    STEP_BITS,
+    Alu,
+    External,
+    Op,
+    Output,
+    assemble,
+)
 
 __all__ = ["Legality", "external_layout", "legal_layout"]
 
@@ -40,7 +48,7 @@ def _masks(opcode):
 
 
 class Legality(wiring.Component):
-    """Check word, opcode and stray bits, then the steps of ``hdl.legality_program``.
+    """Check word, opcode and stray bits, then the steps of ``golden.accelerator.legality_program``.
 
     ========  ==============================================================================
     state     does

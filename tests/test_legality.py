@@ -18,6 +18,8 @@ from golden.accelerator.instruction import (
     fields_of,
 )
 from golden.accelerator.legality import Dispatch
+from golden.accelerator.legality_engine import check_steps
+from golden.accelerator.legality_program import External
 from golden.accelerator.operations import Section
 from hdl import legality
 from hdl.legality import Legality
@@ -34,7 +36,7 @@ class Case:
     """An instruction (as words), what golden knows at that time, and what golden says."""
 
     def __init__(self, words, dispatch, groups):
-        self.words = words
+        self.words, self.config = words, dispatch.config
         self.external = self._external(words, dispatch, groups)
         self.cause = 0
         before = dispatch.counts.copy()
@@ -118,6 +120,10 @@ def run(unit, cases):
                 cycles += 1
                 assert cycles < 5000, case.words
             longest = max(longest, cycles)
+            if case.instruction is not None:
+                beside = {External[name.upper()]: n for name, n in case.external.items()}
+                checked = check_steps(case.config, case.instruction, beside)
+                assert (checked.cause, checked.cycles) == (ctx.get(unit.cause), cycles)
             legal = {name: ctx.get(unit.legal[name]) for name, _ in unit.legal.shape()}
             found.append((case, ctx.get(unit.cause), legal))
 
