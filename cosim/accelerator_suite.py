@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from cosim.accelerator_run.build import Simulator, build_simulator
+from cosim.accelerator_run.build import build_simulator
 from cosim.accelerator_run.golden_run import GoldenRun, data_region, golden_run, image_of
 from cosim.accelerator_run.run import ExternalMemory, Verdict, image_scenario, play
 from cosim.bench import emit_verilog
 from cosim.mismatch import Mismatch
 from cosim.report import BenchResult, CaseResult
 from golden.accelerator.compiler import Program, compile_artifact, compile_roomy
-from golden.accelerator.cycles import time_section
-from golden.accelerator.operations import Section
+from golden.accelerator.cycles import time_run
 from golden.accelerator.timing.latencies import Memory
 from golden.calibration.artifact import Artifact, embedded_artifact
 from golden.files import atomic_write, cache_folder, ensure_writable_folder
@@ -71,7 +70,8 @@ class AcceleratorTask:
                 program, data, self.steps, folder, lambda n, of: tell("golden model", n, of)
             )
             tell(f"simulate {self.name}", 0, 1)
-            predicted = predicted_cycles(program, self.steps, simulator, self.memory)
+            latency = self.memory.latency + self.memory.spread
+            predicted = time_run(program, self.steps, Memory(latency, simulator.axi_bytes))
             memory = replace(self.memory, seed=self.seed)
             limit = CYCLES_PER_PREDICTED * predicted
             commands = image_scenario(program, data, golden, self.steps, folder, memory, limit)
@@ -125,21 +125,6 @@ def _noise_seed(artifact: Artifact, otherwise: int) -> int:
 
 def _group(program: Program, step: int) -> int:
     return sum(boundary <= step for boundary in program.header.boundaries)
-
-
-def predicted_cycles(
-    program: Program, steps: range, simulator: Simulator, memory: ExternalMemory
-) -> int:
-    """Cycles by the cycle model, for a memory that is always ready."""
-    cycles = {
-        section: time_section(
-            program.header.config,
-            [i for _, i in listed],
-            Memory(memory.latency + memory.spread, simulator.axi_bytes),
-        ).cycles
-        for section, listed in program.listed.items()
-    }
-    return cycles[Section.START] + len(steps) * cycles[Section.STEP] + cycles[Section.FINISH]
 
 
 def _mismatches(program: Program, golden: GoldenRun, verdict: Verdict) -> list[Mismatch]:

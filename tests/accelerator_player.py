@@ -29,9 +29,9 @@ CYCLES = 400_000  # a step takes 120,000
 STATUS, CAUSE, ADDRESS = 0x24, 0x28, 0x2C
 
 
-def simulator_of(folder):
+def simulator_of(folder, parameters=None):
     """Generate and build."""
-    return build_simulator(emit_verilog("accelerator", PARAMETERS, folder))
+    return build_simulator(emit_verilog("accelerator", parameters or PARAMETERS, folder))
 
 
 @dataclass

@@ -9,6 +9,8 @@ from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.cycles import time_section
 from golden.accelerator.instruction import Instruction, Opcode, Unit
 from golden.accelerator.legality import output_count
+from golden.accelerator.legality_engine import check_steps
+from golden.accelerator.legality_program import External
 from golden.accelerator.operations import Section
 from golden.accelerator.synthetic import synthetic_artifact
 from golden.accelerator.timing.clock import Clock
@@ -63,8 +65,9 @@ def test_waiting_for_ever_is_an_error_that_names_who():
 
 def test_an_empty_section_by_hand():
     timeline = time_section(ROOMY, [END], Memory(latency=40, width=16))
-    # request in cycle 0, four beats of data in 40..43, dispatched in 44
-    assert timeline.cycles == 44
+    # request in cycle 0, on the bus in 3, four beats of data in 45..48; two steps of the check are
+    # done in 49 + 20 + 2 + 1, and a cycle later END is seen
+    assert timeline.cycles == 73
     assert timeline.bytes_read == 64
 
 
@@ -72,19 +75,22 @@ def test_a_load_by_hand():
     load = Instruction(Opcode.LOAD, {"words": 32})
     timeline = time_section(ROOMY, [load, END], Memory(latency=10, width=16))
     line = timeline.lines[0]
-    assert (line.dispatch, line.start) == (14, 14)
-    # 16 words of 16 bytes a burst: data in 24..39 and 40..55, written in 56
-    assert line.end == 57
+    sizes = [entry for entry in External if entry.name.endswith("BYTES")]
+    check = check_steps(ROOMY, load, dict.fromkeys(sizes, 1 << 20) | {External.STEPS: 1})
+    assert check.cause == 0
+    assert line.dispatch == 15 + 4 + check.cycles + 1
+    assert line.start == line.dispatch + 2
     assert timeline.bytes_read == 2 * 64 + 32 * 16
 
 
 def test_a_conv_takes_a_beat_a_pixel_and_pass(embedded):
     timeline = time_section(embedded.header.config, steps(embedded))
-    for (operation, i), line in zip(embedded.listed[Section.STEP], timeline.lines, strict=True):
-        if i.opcode is Opcode.CONV and operation.label == "mid_block.resnets.0.conv1":
+    pairs = zip(embedded.listed[Section.STEP], timeline.lines, strict=True)
+    array = [(o, line) for (o, i), line in pairs if i.unit is Unit.ARRAY]
+    for (_, before), (operation, line) in pairwise(array):
+        if operation.label == "mid_block.resnets.0.conv1":
             assert line.beats == 64 * 9 * 4 * 4
-            # to the array 7, to its sums 6, to the drain 6, 64 pixels, to the scratchpad 14
-            assert line.end - line.start == line.beats - 1 + 7 + 6 + 6 + 64 + 14
+            assert line.end - before.end == line.beats  # no bubble
     assert timeline.beats(Unit.ARRAY) == 279_040
 
 
