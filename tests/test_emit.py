@@ -169,6 +169,33 @@ SMALL = {
     "row_scales": {"depth": 6},
     "table_loader": {"size": 4, "channel_tiles": 3, "axi_bytes": 8},
     "weight_loader": {"size": 4, "axi_bytes": 32},
+    "vector_unit": {
+        "size": 4,
+        "stream_words": 128,
+        "code_words": 64,
+        "sum_chunks": 8,
+        "depth": 16,
+        "channel_tiles": 4,
+    },
+    "mover": {"size": 4, "stream_words": 128},
+    "axi_writer": {"axi_bytes": 8, "buffer": 16},
+    "registers": {"size": 4},
+    "sequencer": {
+        "size": 4,
+        "stream_words": 128,
+        "code_words": 64,
+        "sum_chunks": 8,
+        "depth": 16,
+        "channel_tiles": 4,
+    },
+    "accelerator": {
+        "size": 4,
+        "stream_words": 128,
+        "code_words": 64,
+        "sum_chunks": 8,
+        "depth": 16,
+        "channel_tiles": 4,
+    },
     "axi_reader": {"axi_bytes": 8, "outstanding": 2, "buffer": 16},
 }
 
