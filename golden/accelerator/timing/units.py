@@ -130,7 +130,7 @@ class ArrayUnit:
         begin = max(finish + latencies.drain, self.drain_free)
         self.drain_free = begin + pixels
         # the bank takes beats again when its last read is issued
-        self.drained[self.bank] = self.drain_free - self.depth
+        self.drained[self.bank] = self.drain_free - 2 - self.depth
         self.bank ^= 1
         return self.drain_free + latencies.back
 
@@ -147,8 +147,9 @@ class VectorUnit:
         self.held: tuple[Line, list[int]] | None = None  # taken, and not begun
         self.joining = False  # the sums of a norm
         self.idle = 0  # cycle from which the next instruction may begin
-        self.gathered = 0  # cycle in which the constants' first stage is free
-        self.lanes_free = 0  # and the last one
+        self.given = 0  # cycle in which the newest channel's constants were taken
+        self.sets = 0  # chunks of constants that were given
+        self.entered: list[int] = []  # first word of each chunk of a NORM
 
     def take(self) -> Process:
         """Take an instruction as soon as the one before has begun, a NORM when sums are free."""
@@ -209,6 +210,7 @@ class VectorUnit:
                 if i.opcode is Opcode.NORM:
                     yield lambda c=chunk: len(ready) > c  # type: ignore[misc]
                     yield max(ready[chunk], machine.clock.now)
+                    self.entered.append(machine.clock.now)
                 line.beats += words
                 yield machine.clock.now + words
                 end = machine.clock.now - 1 + latency + latencies.count
@@ -235,43 +237,54 @@ class VectorUnit:
         """Append the cycle from which each chunk may pass.
 
         Groups go through three stages: their channels are added, r is found, each channel gets its
-        constants. Groups may go on in the next chunk.
+        constants. Groups may go on in the next chunk. The constants of a chunk are kept from the
+        first word of the chunk before on.
         """
         machine, latencies, size = self.machine, self.machine.latencies, self.machine.config.size
         lanes = [min(size, channels - size * n) for channels in (i["channels"], i["channels1"])
                  for n in range(-(-channels // size))]  # fmt: skip
         ends = set(accumulate(lanes))
-        added, root, given = max(self.gathered, machine.clock.now), 0, self.lanes_free
+        begins = {0, *ends}
+        now, found, taken, number = machine.clock.now + 1, 0, 0, 0
         left = i["group_channels"]
-        number = 0  # of channels that were given
         for chunk, count in enumerate(lanes):
-            waited = False
+            waited = left == i["group_channels"]
+            if waited:
+                yield lambda c=chunk: machine.chunk_ready(i, c)  # type: ignore[misc]
+                now = max(now, machine.reached(i, chunk) + 1) + 1
+            now += READ_CYCLES
             for lane in range(count):
-                if left == i["group_channels"] and not waited:
-                    # a group that goes on from the chunk before does not wait
-                    waited = True
-                    yield lambda c=chunk: machine.chunk_ready(i, c)  # type: ignore[misc]
-                    added = max(added, machine.reached(i, chunk) + (lane > 0))
-                added += 1 + (READ_CYCLES if lane == 0 else 0)
+                now += 1
                 left -= 1
                 if left:
                     continue
                 left = i["group_channels"]
-                added = max(added + 1, root)
-                root = added + latencies.group
+                now = max(now, found + 1)
+                found = max(now + latencies.group, taken + 1)
+                now += 1
                 for _ in range(left):
+                    taken = max(self.given, found + 1)
+                    self.given = taken + latencies.channel
+                    if number in begins:
+                        yield lambda: len(self.entered) >= self.sets
+                        kept = self.entered[-1] + KEPT if self.sets else 0
+                        self.given = max(self.given, kept)
                     number += 1
-                    given = max(given, root) + latencies.channel
                     if number in ends:
-                        ready.append(given)
-        self.gathered, self.lanes_free = added, given
-        # the last channel is on its way
-        yield max(machine.clock.now, given - latencies.channel + 2)
+                        self.sets += 1
+                        ready.append(self.given - 1)
+                if lane + 1 < count and not waited:
+                    waited = True
+                    yield lambda c=chunk: machine.chunk_ready(i, c)  # type: ignore[misc]
+                    now = max(now, machine.reached(i, chunk) + 1) + 1
+            now += 1
+        yield max(machine.clock.now, now, taken + 1)
         self.joining = False
 
 
 ROOM = 6  # cycles from the last row of a set to the next request
 LEAD = 1
 AHEAD = 2  # passes that are made before they begin
-READ_CYCLES = 3  # of an entry of channel_sums
+READ_CYCLES = 2  # of an entry of channel_sums
+KEPT = 7  # cycles from the first word of a chunk to the next chunk's constants
 SAMPLE_WORDS = 3  # x, eps, noise
