@@ -1,12 +1,10 @@
 """The cycle model beside the RTL: start and end of every instruction of a step, and whole runs."""
 
-import json
-
 import pytest
 
 from cosim.accelerator_run.run import ExternalMemory
 from cosim.accelerator_suite import accelerator_tasks
-from golden.accelerator.cycles import time_section
+from golden.accelerator.cycles import time_run, time_section
 from golden.accelerator.instruction import Unit
 from golden.accelerator.operations import Section
 from golden.accelerator.timing.latencies import Memory, Place
@@ -15,7 +13,6 @@ from tests.accelerator_player import Player, simulator_of
 from tests.accelerator_runs import several_heads
 
 UNITS = {Unit.ARRAY: "array", Unit.VECTOR: "vector", Unit.MOVER: "mover", Unit.LOADER: "loader"}
-MOVER_CYCLES = 1200  # LOAD and STORE of an image: room in the reader's buffer is not modelled
 
 
 def differences(program, verdict, steps, memory):
@@ -46,37 +43,35 @@ def differences(program, verdict, steps, memory):
     return found
 
 
+def compare(player, latency):
+    """Play it; every start and end, and the cycles of the whole run."""
+    verdict = player.memory(latency).load().start().wait().say("read 80 cycles").check()
+    memory = Memory(latency, player.simulator.axi_bytes)
+    assert differences(player.program, verdict, player.steps, memory) == []
+    assert verdict.values["cycles"] == time_run(player.program, player.steps, memory)
+
+
 @pytest.mark.cosim
 @pytest.mark.parametrize("latency", [0, 40, 200])
 def test_small_network(latency, tmp_path):
-    """Heads that share chunks at size 8: the model is not exact here, and stays close."""
-    player = Player(simulator_of(tmp_path / "rtl"), tmp_path, several_heads())
-    verdict = player.memory(latency).load().start().wait().check()
-    found = differences(player.program, verdict, player.steps, Memory(latency, 16))
-    step = [entry for entry in found if entry[0] is Section.STEP]
-    assert max(abs(n) for entry in step for n in entry[3:]) <= 200
+    """Heads that share chunks, three channels, concatenations, two steps and groups; size 8."""
+    compare(Player(simulator_of(tmp_path / "rtl"), tmp_path, several_heads(), range(2)), latency)
 
 
 @pytest.mark.cosim
+@pytest.mark.long
 @pytest.mark.parametrize("latency", [0, 40, 200])
 def test_step_of_the_embedded_network(latency, tmp_path):
-    """Every start and end but that of the sampler's row, of 142 instructions in 283,000 cycles."""
+    """All 145 instructions of 285,000 cycles."""
     task, _ = accelerator_tasks("unet", artifact=None, size=16, seed=1, rtl=None)
-    player = Player(simulator_of(tmp_path / "rtl", task.parameters), tmp_path, embedded_artifact())
-    verdict = player.memory(latency).load(seed=1).start().wait().check()
-    found = differences(player.program, verdict, player.steps, Memory(latency, 16))
-    step = [entry for entry in found if entry[0] is Section.STEP]
-    assert len(step) <= 2, step
-    assert max(abs(n) for entry in step for n in entry[3:]) <= 1
-    moves = [entry for entry in found if entry[0] is not Section.STEP]
-    assert {entry[1] for entry in moves} <= {Unit.MOVER}
-    assert max(abs(n) for entry in moves for n in entry[3:]) <= MOVER_CYCLES
+    simulator = simulator_of(tmp_path / "rtl", task.parameters)
+    compare(Player(simulator, tmp_path, embedded_artifact()), latency)
 
 
 @pytest.mark.cosim
-def test_a_run_is_predicted_to_a_thousandth(tmp_path):
+def test_the_suite_predicts_the_cycles_of_its_run():
     task, _ = accelerator_tasks("unet", artifact=None, size=16, seed=1, rtl=None)
     assert task.memory == ExternalMemory()
     (case,) = task.run(False, 3).cases
     assert case.mismatch_count == 0
-    assert abs(case.cycles - case.predicted_cycles) < case.cycles * 3e-3, json.dumps(case.cycles)
+    assert case.cycles == case.predicted_cycles

@@ -8,7 +8,7 @@ they were added: the fixed priority of the hardware.
 import heapq
 from collections.abc import Callable, Generator
 
-__all__ = ["Clock", "Process"]
+__all__ = ["Clock", "Condition", "Process"]
 
 Condition = Callable[[], bool]
 Process = Generator[int | Condition, None, None]
@@ -23,12 +23,18 @@ class Clock:
         self._waiting: dict[int, Condition] = {}
         self._processes: list[Process | None] = []
         self._names: list[str] = []
+        self._forever: set[int] = set()
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = 0
 
-    def add(self, name: str, process: Process) -> None:
-        """Start a process in this cycle; ones added earlier have priority."""
+    def add(self, name: str, process: Process, *, forever: bool = False) -> None:
+        """Start a process in this cycle; ones added earlier have priority.
+
+        ``forever``: it may wait when the others have ended.
+        """
         number = len(self._processes)
+        if forever:
+            self._forever.add(number)
         self._processes.append(process)
         self._names.append(name)
         heapq.heappush(self._timed, (self.now, number))
@@ -48,8 +54,8 @@ class Clock:
             while self._timed and self._timed[0][0] == self.now:
                 self._resume(heapq.heappop(self._timed)[1])
             self._wake()
-        if self._waiting:
-            stuck = ", ".join(self._names[number] for number in sorted(self._waiting))
+        if left := sorted(set(self._waiting) - self._forever):
+            stuck = ", ".join(self._names[number] for number in left)
             raise RuntimeError(f"cycle {self.now}: {stuck} wait for ever")
 
     def _wake(self) -> None:
@@ -66,17 +72,12 @@ class Clock:
     def _resume(self, number: int) -> None:
         process = self._processes[number]
         assert process is not None
-        try:
-            reply = next(process)
-        except StopIteration:
-            self._processes[number] = None
-            return
-        if isinstance(reply, int):
-            if reply > self.now:
-                heapq.heappush(self._timed, (reply, number))
-            else:
-                self._resume(number)
-        elif reply():
-            self._resume(number)
-        else:
-            self._waiting[number] = reply
+        for reply in process:
+            if isinstance(reply, int):
+                if reply > self.now:
+                    heapq.heappush(self._timed, (reply, number))
+                    return
+            elif not reply():
+                self._waiting[number] = reply
+                return
+        self._processes[number] = None

@@ -1,8 +1,4 @@
-"""The cycle model's machine: fetch, dispatch, counts, external memory, tables and weights.
-
-Reads are granted in request order, so data of the next burst follow at
-``max(request + latency, end of the data before)``.
-"""
+"""The cycle model's machine: fetch, dispatch, counts, and what lets instructions start."""
 
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -13,21 +9,18 @@ from golden.accelerator.instruction import INSTRUCTION_BYTES, Instruction, Opcod
 from golden.accelerator.legality import output_count
 from golden.accelerator.legality_engine import check_steps
 from golden.accelerator.legality_program import External
-from golden.accelerator.program import GROUP_HEADER_WORDS, NORM_HEADER_WORDS
+from golden.accelerator.timing.bus import Bus
 from golden.accelerator.timing.clock import Clock, Process
-from golden.accelerator.timing.latencies import Latencies, Line, Memory, Place
-from golden.accelerator.timing.tiles import Tiles
+from golden.accelerator.timing.latencies import Line, Memory, Place
+from golden.accelerator.timing.ports import Ports
+from golden.accelerator.timing.weights import Weights
 
-__all__ = ["LONG_AGO", "Machine"]
+__all__ = ["LONG_AGO", "QUEUED", "Machine"]
 
 QUEUE = 2  # instructions that wait behind the one that a unit runs
 PREFETCH = 3  # instructions asked for beside the one that is checked
-FIFO_SETS = 4  # sets of weights in front of the array
-ROW_WORDS = 8  # of a sampler row
-READ_BEATS = 64  # of a client of the bus
-BURST_WORDS = 16
+QUEUED = 2  # cycles from dispatch to the unit; a count or a table to what waits for it
 LONG_AGO = -1000
-TAKEN = 3  # cycles from a request to the next one of the same client
 REGION_BYTES = (1 << 32) - 1
 REGIONS = (External.PROGRAM_BYTES, External.WEIGHTS_BYTES, External.TABLES_BYTES,
            External.DATA_BYTES)  # fmt: skip
@@ -44,10 +37,9 @@ class Machine:
         config: AcceleratorConfig,
         instructions: Sequence[Instruction],
         memory: Memory,
-        latencies: Latencies,
         place: Place,
     ) -> None:
-        self.config, self.memory, self.latencies = config, memory, latencies
+        self.config, self.memory = config, memory
         self.place = place
         self.clock = Clock()
         self.lines = [Line(instruction) for instruction in instructions]
@@ -56,41 +48,28 @@ class Machine:
         self.counted: dict[Unit, list[int]] = {unit: [] for unit in self.counts}
         self.queues: dict[Unit, deque[Line]] = {unit: deque() for unit in Unit}
         self.ended = False
-        self.data_free = 0
-        self.bytes_read = 0
-        self.reads: list[tuple[int, int]] = []
         self.sets: dict[int, int] = {}  # bank -> table set that is loaded
         self.row_loaded = False
         self.bank_issued: Counter[int] = Counter()
         self.bank_finished: Counter[int] = Counter()
-        self.fetched: list[int] = []
-        self.loaded = 0  # instructions that were taken out of memory's buffer
         self.unfinished = 0
-        self.streams: deque[int] = deque()  # sets of weights of each CONV that was dispatched
-        self.weight_jobs = 0  # CONVs whose requests are not all made
-        self.weights: deque[tuple[int, int]] = deque()  # first and last data cycle of each set
-        # a set is in the loader's buffer, or in that of the bus
-        self.room = FIFO_SETS + READ_BEATS * memory.width // config.size**2
+        self.shares = any(i.opcode is Opcode.MATMUL for i in instructions)  # banks of codes
+        self.ports = Ports(self.clock, config)
+        self.bus = Bus(self.clock, memory)
+        self._arrived: deque[int] = deque()  # beats of instructions
+        self._fetched: list[int] = []  # cycle in which the last beat of each was taken
         self.waiting: Counter[Unit] = Counter()  # pushed, and not taken by their unit
         self.dispatched_counts = {Unit.ARRAY: 0, Unit.VECTOR: 0, Unit.MOVER: 0}
 
-    def read(self, size: int) -> tuple[int, int]:
-        """Request ``size`` bytes now; return first and last cycle of the data."""
-        first = max(self.clock.now + self.latencies.way(self.memory), self.data_free)
-        beats = -(-size // self.memory.width)
-        self.data_free = first + beats
-        self.bytes_read += size
-        self.reads.append((first, beats))
-        return first, first + beats - 1
+    def connect(self) -> None:
+        """Add the clients that stand here to the bus, behind the tables."""
+        self.bus.connect("program", self._deliver)
+        self.weights = Weights(self.clock, self.bus, self.config.size)
 
     def take(self, unit: Unit) -> Line:
         """Take the next instruction of a unit."""
         self.waiting[unit] -= 1
         return self.queues[unit].popleft()
-
-    def next_line(self, unit: Unit) -> bool:
-        """Whether the unit has something to do, or never will again."""
-        return bool(self.queues[unit]) or (self.ended and not self.waiting[unit])
 
     def may_start(self, i: Instruction) -> bool:
         """Whether the waits of an instruction hold and its tables are there."""
@@ -122,7 +101,7 @@ class Machine:
         def add() -> None:
             self.counts[unit] += 1
             self.counted[unit].append(self.clock.now)
-            self.clock.at(self.clock.now + self.latencies.queue, see)
+            self.clock.at(self.clock.now + QUEUED, see)
 
         def see() -> None:
             self.seen[unit] += 1
@@ -136,27 +115,39 @@ class Machine:
             line.end = self.clock.now
             self.unfinished -= 1
             if line.instruction.opcode not in WITHOUT_BANK:
-                self.clock.at(self.clock.now + self.latencies.queue, release)
+                self.clock.at(self.clock.now + QUEUED, release)
 
         def release() -> None:
             self.bank_finished[line.instruction["bank"]] += 1
 
         self.clock.at(cycle, leave)
 
+    def _deliver(self, first: int, beats: int) -> None:
+        self._arrived.append(first + beats - 1)
+
     def fetch(self) -> Process:
-        """Read instructions ahead of dispatch."""
+        """Ask for instructions ahead of dispatch."""
+        beats = -(-INSTRUCTION_BYTES // self.memory.width)
+        accepted: list[int] = []
         for number in range(len(self.lines)):
-            yield lambda n=number: n - self.loaded < PREFETCH  # type: ignore[misc]
-            self.fetched.append(self.read(INSTRUCTION_BYTES)[1] + 1)
+            valid = accepted[-1] + 1 if accepted else 0
+            if number >= PREFETCH:
+                yield lambda n=number: len(self._fetched) > n - PREFETCH  # type: ignore[misc]
+                valid = max(valid, self._fetched[number - PREFETCH] + 1)
+            self.bus.ask("program", 0, beats, valid, accepted.append)
+            yield lambda n=number: len(accepted) > n  # type: ignore[misc]
 
     def dispatch(self) -> Process:
         """Check instructions, and hand them to the queues of their units."""
         beats = -(-INSTRUCTION_BYTES // self.memory.width)
-        free = 0
-        for number, line in enumerate(self.lines):
-            yield lambda n=number: len(self.fetched) > n  # type: ignore[misc]
-            yield max(self.fetched[number], free, self.clock.now)
-            self.loaded += 1
+        for line in self.lines:
+            free = self.clock.now + beats
+            yield lambda: bool(self._arrived)
+            fetched = max(self._arrived.popleft(), free if self._fetched else 0)
+            self._fetched.append(fetched)
+            for beat in range(beats):
+                self.bus.free("program", fetched - beats + beat + 2)
+            yield fetched + 1
             yield self.clock.now + self._check(line.instruction) + 1
             if line.instruction.opcode is Opcode.END:
                 self.ended = True
@@ -167,12 +158,11 @@ class Machine:
             yield partial(self._has_room, line.instruction)
             yield self.clock.now + (self.clock.now > asked)
             self._enter(line)
-            free = self.clock.now + 1 + beats
 
     def _has_room(self, i: Instruction) -> bool:
         """Whether the queues that an instruction enters take it."""
-        weighs = i.opcode is Opcode.CONV
-        return self.waiting[i.unit] < QUEUE and not (weighs and self.weight_jobs > QUEUE)
+        weighs = i.unit is Unit.ARRAY
+        return self.waiting[i.unit] < QUEUE and not (weighs and self.weights.waiting >= QUEUE)
 
     def _check(self, i: Instruction) -> int:
         """Cycles of the legality check."""
@@ -198,97 +188,19 @@ class Machine:
         self.unfinished += 1
         queue = self.queues[i.unit]
         self.waiting[i.unit] += 1
-        self.clock.at(self.clock.now + self.latencies.queue, lambda: queue.append(line))
+        self.clock.at(self.clock.now + QUEUED, lambda: queue.append(line))
         if i.unit in self.dispatched_counts:
             self.dispatched_counts[i.unit] += output_count(i)
         if i.opcode is Opcode.CONV:
-            tiles = Tiles.of(i)
-            sets = tiles.passes * len(tiles.pixels) * i["chunks"]
-            self.weight_jobs += 1
-            self.clock.at(self.clock.now + self.latencies.queue, lambda: self.streams.append(sets))
+            self.weights.push(i)
         if i.opcode is Opcode.TABLE:
             line.bank_users = 0 if i["sampler_row"] else self.bank_issued[i["bank"]]
         elif i.opcode not in WITHOUT_BANK:
             self.bank_issued[i["bank"]] += 1
 
-    def load(self) -> Process:
-        """TABLE: wait for the bank, read the blocks, write a word a cycle."""
-        size = self.config.size
-        while True:
-            yield lambda: self.next_line(Unit.LOADER)
-            if not self.queues[Unit.LOADER]:
-                return
-            line = self.take(Unit.LOADER)
-            i = line.instruction
-            if i["sampler_row"]:
-                line.start = self.clock.now
-                yield self.read(4 * ROW_WORDS)[0] + ROW_WORDS + self.latencies.commit
-                self.finish(line, self.clock.now)
-                self.clock.at(self.clock.now + self.latencies.queue, partial(self._hold, i))
-                continue
-            yield lambda x=line: (  # type: ignore[misc]
-                self.bank_finished[x.instruction["bank"]] >= x.bank_users
-            )
-            line.start = self.clock.now
-            self.sets.pop(i["bank"], None)
-            lanes, norm = i["chunks"] * size, i["norm_chunks"] * size
-            first, last = self.read(4 * (GROUP_HEADER_WORDS + lanes))
-            last = self.read(2 * lanes)[1]
-            if norm:
-                last = self.read(4 * (NORM_HEADER_WORDS + norm))[1]
-            line.beats = GROUP_HEADER_WORDS + 2 * lanes
-            line.beats += NORM_HEADER_WORDS + norm if norm else 0
-            yield max(first + line.beats, last + 1) + self.latencies.commit
-            self.finish(line, self.clock.now)
-            self.clock.at(self.clock.now + self.latencies.queue, partial(self._hold, i))
-
-    def _hold(self, i: Instruction) -> None:
+    def hold(self, i: Instruction) -> None:
         """Instructions that wait for a table see that it is there."""
         if i["sampler_row"]:
             self.row_loaded = True
         else:
             self.sets[i["bank"]] = i["table_set"]
-
-    def _take_weights(self) -> None:
-        self.weight_jobs -= 1
-
-    def make_room(self) -> None:
-        """A set of weights has left the buffer."""
-        self.room += 1
-
-    def weigh(self) -> Process:
-        """Keep the weight buffer full, in the order of the CONVs that were dispatched."""
-        size = self.config.size
-        while True:
-            yield lambda: bool(self.streams) or (self.ended and self.unfinished == 0)
-            if not self.streams:
-                return
-            sets = self.streams.popleft()
-            for number in range(sets):
-                yield lambda: self.room > 0
-                self.room -= 1
-                self.weights.append(self.read(size * size))
-                if number == max(sets - 2, 0):
-                    # the last request is taken: so is the next CONV
-                    self.clock.at(self.clock.now + TAKEN, self._take_weights)
-
-    def move(self) -> Process:
-        """LOAD and STORE: bursts of words, one after the other."""
-        while True:
-            yield lambda: self.next_line(Unit.MOVER)
-            if not self.queues[Unit.MOVER]:
-                return
-            line = self.take(Unit.MOVER)
-            i = line.instruction
-            yield lambda i=i: self.may_start(i)  # type: ignore[misc]
-            line.start = self.clock.now
-            line.beats = i["words"] * self.config.word_bytes // self.memory.width
-            end = self.clock.now + line.beats + self.memory.latency
-            if i.opcode is Opcode.LOAD:
-                for first in range(0, i["words"], BURST_WORDS):
-                    words = min(BURST_WORDS, i["words"] - first)
-                    end = self.read(words * self.config.word_bytes)[1] + 2
-                    yield max(self.clock.now + 1, self.data_free - self.memory.latency)
-            yield end
-            self.count(Unit.MOVER, end)
-            self.finish(line, end)

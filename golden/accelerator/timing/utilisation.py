@@ -10,7 +10,7 @@ from golden.accelerator.compiler import Program
 from golden.accelerator.cycles import time_section
 from golden.accelerator.instruction import Format, Opcode, Unit
 from golden.accelerator.operations import Operation, Section
-from golden.accelerator.timing.latencies import Latencies, Memory, Timeline
+from golden.accelerator.timing.latencies import Memory, Timeline
 
 __all__ = ["Utilisation", "utilisation"]
 
@@ -52,12 +52,10 @@ def _conv3x3(program: Program, timeline: Timeline) -> float:
     return sum(m for m, _ in found) / (size * size * sum(c for _, c in found))
 
 
-def utilisation(
-    program: Program, memory: Memory | None = None, latencies: Latencies | None = None
-) -> Utilisation:
+def utilisation(program: Program, memory: Memory | None = None) -> Utilisation:
     """Of one step of a program."""
     instructions = [instruction for _, instruction in program.listed[Section.STEP]]
-    timeline = time_section(program.header.config, instructions, memory, latencies)
+    timeline = time_section(program.header.config, instructions, memory)
     capacity = program.header.config.size**2 * timeline.cycles
     return Utilisation(
         cycles=timeline.cycles,
