@@ -2,8 +2,12 @@
 
 Activation ranges over the steps, levels of each code over a post-SiLU histogram
 (``level_i = decode(code_i)``), error per step, bars of the ablation, float and integer images.
+
+``python -m cosim.figures PAGE SIZE FILE`` draws the bars of a table that stands in a page, such as
+``docs/quality.md 16x16 bars.png``.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +21,14 @@ from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
 from golden.calibration.region import U_BINS
 from golden.calibration.topology import LayerSpec, layers
+from golden.errors import UserError
 from golden.evaluation.ablation import Evaluation
+from golden.evaluation.report import page_rows
 from golden.evaluation.simulated import CODES, best_code, silu_reals
 from golden.files import atomic_write, ensure_writable_folder
 from golden.network.image import grid
 
-__all__ = ["write_figures"]
+__all__ = ["write_ablation", "write_figures"]
 
 Row = dict[str, Any]
 Float64 = npt.NDArray[np.float64]
@@ -185,30 +191,51 @@ def _errors(path: Path, evaluation: Evaluation, rows: Sequence[Row]) -> Path:
     return _save(figure, path)
 
 
-def _bars(path: Path, rows: Sequence[Row]) -> Path:
-    simulated = [r for r in rows if r["bits"] is not None and r.get("psnr_db") is not None]
-    names = list(dict.fromkeys(_short(r) for r in simulated))
-    widths = sorted({r["bits"] for r in simulated}, reverse=True)
-    figure = Figure(figsize=(9, 1.4 + 0.34 * len(names)))
-    panels = figure.subplots(1, 2, sharey=True)
-    titles = ("eps-SQNR, mean over the steps", "images to float images, PSNR")
-    for axes, key, title in zip(panels, ("eps_sqnr_db_mean", "psnr_db"), titles, strict=True):
-        for place, bits in enumerate(widths):
-            here = {_short(r): r[key] for r in simulated if r["bits"] == bits}
-            height = 0.8 / len(widths)
-            places = np.arange(len(names)) + (place - (len(widths) - 1) / 2) * height
-            lengths = [here.get(name, 0.0) for name in names]
-            axes.barh(places, lengths, height, color=COLOURS[place], label=f"{bits} bits")
-        for at, name in enumerate(names):
-            if name.startswith("integer"):  # the real thing among simulations
-                axes.axhspan(at - 0.5, at + 0.5, color=GRID, zorder=0)
-        axes.set_title(title)
-        axes.set_xlabel("dB (more is better)")
-        axes.grid(visible=False, axis="y")
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].invert_yaxis()
-    panels[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _save(figure, path)
+def write_ablation(path: Path, rows: Sequence[Row], title: str = "") -> Path:
+    """Bars of what each variant keeps: eps-SQNR, image PSNR and, where measured, change of FID.
+
+    ``rows``: of an evaluation, or read back from a page (``page_rows``). ``UserError`` if none of
+    them is quantized and measured.
+    """
+    measured = [r for r in rows if r["bits"] is not None and r.get("psnr_db") is not None]
+    if not measured:
+        raise UserError("ablation: no row with bits and PSNR to draw")
+    names = list(dict.fromkeys(_short(r) for r in measured))
+    widths = sorted({r["bits"] for r in measured}, reverse=True)
+    kinds = [
+        ("eps_sqnr_db_mean", "eps-SQNR, mean over the steps", "dB (more is better)"),
+        ("psnr_db", "images to float images, PSNR", "dB (more is better)"),
+    ]
+    if all((r.get("fid_change") or 0) > 0 for r in measured):  # a logarithm has no place for others
+        kinds.append(("fid_change", "change of FID", "less is better, logarithmic"))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3 + 3 * len(kinds), 1.4 + 0.34 * len(names)))
+        for axes, (key, heading, unit) in zip(
+            figure.subplots(1, len(kinds), sharey=True), kinds, strict=True
+        ):
+            for place, bits in enumerate(widths):
+                height = 0.8 / len(widths)
+                offset = (place - (len(widths) - 1) / 2) * height
+                here = {_short(r): r[key] for r in measured if r["bits"] == bits}
+                places = [names.index(name) + offset for name in here]
+                label = f"{bits} bits"
+                axes.barh(places, here.values(), height, color=COLOURS[place], label=label)
+            for at, name in enumerate(names):
+                if name.startswith("integer"):  # the real thing among simulations
+                    axes.axhspan(at - 0.5, at + 0.5, color=GRID, zorder=0)
+            axes.set_title(heading)
+            axes.set_xlabel(unit)
+            axes.grid(visible=False, axis="y")
+            if key == "fid_change":
+                least = min(r[key] for r in measured)
+                axes.set_xscale("log")
+                axes.set_xlim(left=10.0 ** np.floor(np.log10(least)))
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure.axes[0].set_yticks(range(len(names)), names)
+        figure.axes[0].set_ylim(len(names) - 0.4, -0.6)
+        if title:
+            figure.suptitle(title, x=0.0, ha="left")
+        return _save(figure, path)
 
 
 def _side_by_side(path: Path, evaluation: Evaluation, count: int = 24) -> Path:
@@ -236,7 +263,23 @@ def write_figures(folder: Path, evaluation: Evaluation, rows: Sequence[Row]) -> 
             _ranges(folder / "ranges.png", evaluation),
             _codes(folder / "codes.png", evaluation),
             _errors(folder / "errors.png", evaluation, rows),
-            _bars(folder / "ablation.png", rows),
+            write_ablation(folder / "ablation.png", rows),
             _side_by_side(folder / "samples.png", evaluation),
         ]
     return paths
+
+
+def _main(arguments: Sequence[str]) -> int:
+    try:
+        if len(arguments) != 3:
+            raise UserError("python -m cosim.figures: needs PAGE SIZE FILE")
+        page, size, path = arguments
+        write_ablation(Path(path), page_rows(Path(page), size), f"{size} images")
+    except UserError as error:
+        print(f"stepscale: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

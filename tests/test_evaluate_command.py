@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cosim.cli import run
+from cosim.figures import write_ablation
 from golden.errors import UserError
 from golden.evaluation import ablation, drawing
 from golden.evaluation.ablation import Evaluation, Settings
@@ -19,6 +20,7 @@ from golden.evaluation.report import (
     cells,
     markdown_table,
     measures,
+    page_rows,
     parse_bits,
     summary,
     write_markdown,
@@ -174,6 +176,25 @@ def test_the_page_gets_its_table_between_the_marks(tmp_path):
     page.write_text("a", encoding="utf-8")
     with pytest.raises(UserError, match="has no place"):
         write_markdown(page, report)
+
+
+def test_a_page_gives_its_rows_back(tmp_path):
+    run_of = evaluation()
+    rows = [run_of.float_row(), run_of.simulated_row(REGION, 7), run_of.integer_row()]
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table 8x8 -->\n<!-- end -->\n", encoding="utf-8")
+    write_markdown(page, summary(run_of, rows))
+    back = page_rows(page, "8x8")
+    assert [cells(row) for row in back] == [cells(row) for row in rows]
+    assert [row["bits"] for row in back] == [None, 7, 8]
+    picture = tmp_path / "bars.png"
+    write_ablation(picture, back)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match="no row with bits"):
+        write_ablation(picture, back[:1])
+    page.write_text("<!-- table 8x8 -->\n| a |\n|---|\n<!-- end -->\n", encoding="utf-8")
+    with pytest.raises(UserError, match="has not the columns model, bits"):
+        page_rows(page, "8x8")
 
 
 def page_of(folder, size):

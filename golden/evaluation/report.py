@@ -23,8 +23,8 @@ from golden.evaluation.variants import BITS
 from golden.files import atomic_write
 from golden.network.config import UNetConfig
 
-__all__ = ["COLUMNS", "cells", "check_markdown", "markdown_table", "measures", "parse_bits",
-           "summary", "write_markdown"]  # fmt: skip
+__all__ = ["COLUMNS", "cells", "check_markdown", "markdown_table", "measures", "page_rows",
+           "parse_bits", "summary", "write_markdown"]  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -172,6 +172,42 @@ def _place(path: Path, size: str) -> tuple[str, str, str]:
     if not found or not closed:
         raise UserError(f"page {path}: has no place {start} ... {end}")
     return before + start, table, end + after
+
+
+def page_rows(path: Path, size: str) -> list[Row]:
+    """Rows of the table of ``size``, HxW, that stands in the page: the inverse of ``cells``.
+
+    ``None`` where a cell is "-"; ``extra_macs`` a share, ``table_bytes`` to the hundred.
+    ``UserError`` if the page has no such table, or one of other columns.
+    """
+    _, table, _ = _place(path, size)
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    if not lines or [c.strip() for c in lines[0].strip("|").split("|")] != list(COLUMNS):
+        raise UserError(f"page {path}: table {size} has not the columns {', '.join(COLUMNS)}")
+    return [_row([c.strip() for c in line.strip("|").split("|")]) for line in lines[2:]]
+
+
+def _row(texts: list[str]) -> Row:
+    name, bits, mean, least, psnr, fid, change, interval, extra, size = texts
+
+    def number(text: str, scale: float = 1.0) -> float | None:
+        return None if text == "-" else float(text) * scale
+
+    low, _, high = interval.partition(" .. ")
+    return {
+        "name": name if bits == "-" else f"{name}, {bits} bits",
+        "bits": None if bits == "-" else int(bits),
+        "eps_sqnr_db_mean": number(mean),
+        "eps_sqnr_db_min": number(least),
+        "psnr_db": number(psnr),
+        "fid": number(fid),
+        "fid_change": number(change.removesuffix(" (not resolved)")),
+        "fid_resolved": None if change == "-" else "(not resolved)" not in change,
+        "fid_change_low": number(low),
+        "fid_change_high": number(high or "-"),
+        "extra_macs": number(extra, 0.01),
+        "table_bytes": number(size, 1000),
+    }
 
 
 def check_markdown(path: Path, size: str, samples: int, replace: bool = False) -> None:
