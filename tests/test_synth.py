@@ -8,7 +8,7 @@ import cosim.synth
 import cosim.yosys
 from cosim.cli import run
 from cosim.generate import generate
-from cosim.synth import Synthesis, synthesize
+from cosim.synth import Cells, Synthesis, synthesize
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +17,11 @@ def lane():
 
 
 def test_cells_of_a_requantizer_lane(lane):
-    assert lane.mult18 == 2  # 32 x 16 bits
-    assert lane.bram == 0
-    assert 100 < lane.lut4 < 600
-    assert 200 < lane.ff < 800
-    assert lane.lut_eq == lane.lut4 + 2 * lane.ccu2c + 6 * lane.dpr16x4
+    assert lane.cells.mult18 == 2  # 32 x 16 bits
+    assert lane.cells.bram == 0
+    assert 100 < lane.cells.lut4 < 600
+    assert 200 < lane.cells.ff < 800
+    assert lane.cells.lut_eq == lane.cells.lut4 + 2 * lane.cells.ccu2c + 6 * lane.cells.dpr16x4
 
 
 def test_clock_of_a_requantizer_lane(lane):
@@ -32,8 +32,8 @@ def test_clock_of_a_requantizer_lane(lane):
 
 def test_memories_become_block_memories():
     result = synthesize(generate("accumulator", {"depth": 256, "cols": 2}), [])
-    assert result.bram > 0
-    assert result.ff < 1024  # the 16,384 bits of the entries are not registers
+    assert result.cells.bram > 0
+    assert result.cells.ff < 1024  # the 16,384 bits of the entries are not registers
 
 
 def test_same_seed_same_clock(lane):
@@ -42,9 +42,20 @@ def test_same_seed_same_clock(lane):
 
 
 def test_lut_equivalents():
-    result = Synthesis("x", {}, 10, 3, 2, 0, 0, 0, (1, 2), (100.0, 90.0))
-    assert result.lut_eq == 28
+    result = Synthesis("x", {}, Cells(10, 3, 2, 0, 0, 0), (1, 2), (100.0, 90.0))
+    assert result.cells.lut_eq == 28
     assert result.record()["mhz_min"] == 90.0
+
+
+def test_parts_count_what_is_below_them():
+    result = synthesize(generate("requantizer", {"lanes": 3}), [], parts=True)
+    parts = {part.module: part for part in result.parts}
+    top, lane = parts["requantizer"], parts["requantizer_lane"]
+    assert (top.instances, lane.instances) == (1, 3)
+    assert top.cells.mult18 == 3 * lane.cells.mult18 == result.cells.mult18 == 6
+    assert top.cells.ff >= 3 * lane.cells.ff
+    assert result.parts[0] == top
+    assert result.record()["parts"][0]["module"] == "requantizer"
 
 
 def test_command_writes_figures(tmp_path, capsys):
@@ -98,7 +109,7 @@ def test_bad_input_is_one_line(arguments, text, capsys):
 )
 def test_area_and_clock_stay_in_bounds(block, parameters, lut_eq, mult18, mhz):
     result = synthesize(generate(block, parameters), [1, 2, 3])
-    assert result.lut_eq <= lut_eq
-    assert result.mult18 <= mult18
+    assert result.cells.lut_eq <= lut_eq
+    assert result.cells.mult18 <= mult18
     assert result.mhz is not None
     assert min(result.mhz) >= mhz

@@ -1,11 +1,14 @@
 """``stepscale synth``: area and clock of a block on an ECP5."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from golden.errors import UserError
+
+if TYPE_CHECKING:
+    from cosim.synth import Cells
 
 __all__ = ["synth"]
 
@@ -21,6 +24,9 @@ def synth(
         typer.Option("--set", "--parameter", help="NAME=VALUE of the block; repeatable"),
     ] = None,
     seeds: Annotated[str, typer.Option(help="seeds of the placer, joined by commas")] = "1,2,3",
+    parts: Annotated[
+        bool, typer.Option("--parts", help="also the modules of each block, hierarchy kept")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="also keep the Verilog here, a folder for each block")
     ] = None,
@@ -56,7 +62,7 @@ def synth(
             if out is not None:
                 write(design, out / name)
             try:
-                results.append(synthesize(design, numbers, progress))
+                results.append(synthesize(design, numbers, progress, parts=parts))
             except RuntimeError as error:
                 raise UserError(f"block {name}: {error}") from error
     if json_file is not None:
@@ -70,12 +76,19 @@ def synth(
         side: Literal["left", "right"] = "left" if column == "block" else "right"
         table.add_column(column, justify=side, no_wrap=True)
     for r in results:
-        figures = (r.lut4, r.ccu2c, r.dpr16x4, r.lut_eq, r.ff, r.mult18, r.bram)
         clocks = "-" if r.mhz is None else " ".join(f"{value:.0f}" for value in r.mhz)
-        table.add_row(r.name, *(str(figure) for figure in figures), clocks)
+        table.add_row(r.name, *_figures(r.cells), clocks)
+        for part in r.parts:
+            if part.module != r.name:
+                times = f" x {part.instances}" if part.instances > 1 else ""
+                table.add_row(f"  {part.module}{times}", *_figures(part.cells), "")
     Console().print(table)
     if not has_nextpnr():
         typer.echo(NO_NEXTPNR, err=True)
+
+
+def _figures(c: "Cells") -> list[str]:
+    return [str(n) for n in (c.lut4, c.ccu2c, c.dpr16x4, c.lut_eq, c.ff, c.mult18, c.bram)]
 
 
 def _numbers(text: str) -> list[int]:
