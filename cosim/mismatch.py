@@ -35,7 +35,8 @@ class Mismatch:
             "missing": f"{self.expected} beats expected, {self.got} came: missing beat {self.beat}",
             "extra": f"{self.expected} beats expected, {self.got} came: extra beat {self.beat}",
         }.get(self.kind, f"{self.kind} expected {self.expected}, got {self.got}")
-        place = f"stream {self.stream}, cycle {self.cycle}"
+        place = f"stream {self.stream}"
+        place += f", cycle {self.cycle}" if self.cycle >= 0 else ""
         place += f", beat {self.beat}" if self.beat >= 0 else ""
         place += f", lane {self.lane}" if self.lane >= 0 else ""
         place += f", field {self.field}" if self.field else ""

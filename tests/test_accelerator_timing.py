@@ -2,7 +2,7 @@
 
 import pytest
 
-from cosim.accelerator_run.run import ExternalMemory
+from cosim import accelerator_suite
 from cosim.accelerator_suite import accelerator_tasks
 from golden.accelerator.cycles import time_run, time_section
 from golden.accelerator.instruction import Unit
@@ -69,9 +69,15 @@ def test_step_of_the_embedded_network(latency, tmp_path):
 
 
 @pytest.mark.cosim
-def test_the_suite_predicts_the_cycles_of_its_run():
-    task, _ = accelerator_tasks("unet", artifact=None, size=16, seed=1, rtl=None)
-    assert task.memory == ExternalMemory()
+def test_the_suite_checks_the_cycles_of_its_run(monkeypatch, tmp_path):
+    path = tmp_path / "artifact.safetensors"
+    several_heads().save(path)
+    task, _ = accelerator_tasks("unet", artifact=path, size=8, seed=1, rtl=None)
     (case,) = task.run(False, 3).cases
     assert case.mismatch_count == 0
     assert case.cycles == case.predicted_cycles
+    monkeypatch.setattr(accelerator_suite, "time_run", lambda *_: case.cycles + 1)
+    (late,) = task.run(False, 3).cases
+    assert late.mismatch_count == 1
+    text = f"stream registers, field cycles: cycles expected {case.cycles + 1}, got {case.cycles}"
+    assert str(late.mismatches[0]) == text
