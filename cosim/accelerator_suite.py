@@ -19,7 +19,6 @@ from cosim.mismatch import Mismatch
 from cosim.report import BenchResult, CaseResult
 from golden.accelerator.compiler import Program, compile_artifact, compile_roomy
 from golden.accelerator.cycles import time_run
-from golden.accelerator.timing.latencies import Memory
 from golden.calibration.artifact import Artifact, embedded_artifact
 from golden.files import atomic_write, cache_folder, ensure_writable_folder
 
@@ -74,7 +73,7 @@ class AcceleratorTask:
             )
             tell(f"simulate {self.name}", 0, 1)
             latency = self.memory.latency + self.memory.spread
-            predicted = time_run(program, self.steps, Memory(latency, simulator.axi_bytes))
+            predicted = time_run(program, self.steps, simulator.memory(latency))
             memory = replace(self.memory, seed=self.seed)
             limit = CYCLES_PER_PREDICTED * predicted
             commands = image_scenario(program, data, golden, self.steps, folder, memory, limit)

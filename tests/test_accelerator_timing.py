@@ -7,7 +7,7 @@ from cosim.accelerator_suite import accelerator_tasks
 from golden.accelerator.cycles import time_run, time_section
 from golden.accelerator.instruction import Unit
 from golden.accelerator.operations import Section
-from golden.accelerator.timing.latencies import Memory, Place
+from golden.accelerator.timing.latencies import Place
 from golden.calibration.artifact import embedded_artifact
 from tests.accelerator_player import Player, simulator_of
 from tests.accelerator_runs import several_heads
@@ -46,7 +46,7 @@ def differences(program, verdict, steps, memory):
 def compare(player, latency):
     """Play it; every start and end, and the cycles of the whole run."""
     verdict = player.memory(latency).load().start().wait().say("read 80 cycles").check()
-    memory = Memory(latency, player.simulator.axi_bytes)
+    memory = player.simulator.memory(latency)
     assert differences(player.program, verdict, player.steps, memory) == []
     assert verdict.values["cycles"] == time_run(player.program, player.steps, memory)
 

@@ -9,6 +9,7 @@ from cosim.manifest import Manifest, content_hash, load_manifest
 from cosim.native import MAKE, OPTIONS, build_native, runtime_objects
 from cosim.toolchain import require_build_tools
 from golden.accelerator.configuration import AcceleratorConfig
+from golden.accelerator.timing.latencies import Memory
 from golden.errors import UserError
 
 __all__ = ["Simulator", "build_simulator"]
@@ -26,6 +27,12 @@ class Simulator:
     manifest: Manifest
     config: AcceleratorConfig
     axi_bytes: int
+    outstanding: int
+    buffer: int
+
+    def memory(self, latency: int) -> Memory:
+        """What the cycle model is told of memory at the ports of this accelerator."""
+        return Memory(latency, self.axi_bytes, self.outstanding, self.buffer)
 
 
 def build_simulator(rtl: Path, *, waves: bool = False) -> Simulator:
@@ -51,7 +58,8 @@ def build_simulator(rtl: Path, *, waves: bool = False) -> Simulator:
         build_native(folder, manifest.top, [*options, *words], runtime_objects(options))
 
     folder = cached("models", f"{manifest.top}-scenario-{key[:20]}", make)
-    return Simulator(folder / "Vtop", manifest, config, parameters["axi_bytes"])
+    bus = (parameters[name] for name in ("axi_bytes", "outstanding", "buffer"))
+    return Simulator(folder / "Vtop", manifest, config, *bus)
 
 
 def _sizes(config: AcceleratorConfig, axi_bytes: int) -> str:

@@ -23,6 +23,7 @@ from golden.accelerator.timing.vector import VectorUnit
 __all__ = ["time_run", "time_section"]
 
 HEADER = 38  # cycles from *start* to the first section, beside the memory's and its beats
+HEADER_HIDES = 15  # cycles of the header's second burst, if it waits for the first
 BETWEEN = 4  # from END to the next section, beside one for each boundary
 
 
@@ -78,7 +79,10 @@ def time_run(program: Program, steps: range, memory: Memory | None = None) -> in
             known[key] = time_section(header.config, instructions, memory, place).cycles
         return known[key] + len(boundaries) + BETWEEN
 
+    # two bursts; the words of the first one are read while memory answers the second
     cycles = HEADER + max(memory.latency, 1) + HEADER_BYTES // 2 // memory.width
+    if memory.outstanding == 1:
+        cycles += max(memory.latency - HEADER_HIDES, 0)
     cycles += section(Section.START, steps.start)
     cycles += sum(section(Section.STEP, step) for step in steps)
     return cycles + section(Section.FINISH, steps.stop - 1)

@@ -16,7 +16,6 @@ __all__ = ["Bus", "burst_lengths"]
 
 BURST = 16
 PAGE = 4096
-BUFFER = 64  # beats
 WANTS = 2  # cycles from an accepted request, or a burst, to the next burst at the earliest
 BUS = 1  # from the decision to the bus
 THROUGH = 2  # from the bus through the buffer
@@ -48,13 +47,13 @@ class _Client:
     """``wants``: cycle from which a burst of ``length`` beats is wanted, -1 for none."""
 
     deliver: Deliver
+    room: int
     requests: deque[tuple[int, int, int, Taken]] = field(default_factory=deque)
     rest: int = 0
     wants: int = -1
     address: int = 0
     left: int = 0
     length: int = 0
-    room: int = BUFFER
     freed: deque[int] = field(default_factory=deque)
 
     def fits(self, cycle: int) -> bool:
@@ -84,7 +83,7 @@ class Bus:
 
     def connect(self, name: str, deliver: Deliver) -> None:
         """Add a client, the first one first; ``deliver`` gets cycle and number of its beats."""
-        self._clients[name] = _Client(deliver)
+        self._clients[name] = _Client(deliver, self.memory.buffer)
 
     def ask(self, name: str, offset: int, beats: int, valid: int, taken: Taken = _nothing) -> None:
         """Request ``beats`` from ``valid`` on; ``taken`` gets the cycle in which it is accepted."""

@@ -12,12 +12,14 @@ class Memory:
     """External memory: first data ``latency`` cycles after a request, then ``width`` bytes each.
 
     It takes a request and gives data in every cycle, but never in the cycle of their request.
-    ``outstanding``: bursts that the accelerator has under way at most.
+    ``outstanding``: bursts that the accelerator has under way at most; ``buffer``: beats that it
+    holds for each of its four readers.
     """
 
     latency: int = 40
     width: int = 16
     outstanding: int = 8
+    buffer: int = 64
 
 
 @dataclass(frozen=True)
