@@ -1,9 +1,13 @@
 """The cycle model beside the RTL: start and end of every instruction of a step, and whole runs."""
 
+from dataclasses import asdict
+
 import pytest
 
 from cosim import accelerator_suite
 from cosim.accelerator_suite import accelerator_tasks
+from golden.accelerator.compiler import compile_roomy
+from golden.accelerator.configuration import SIZES
 from golden.accelerator.cycles import time_run, time_section
 from golden.accelerator.instruction import Unit
 from golden.accelerator.operations import Section
@@ -66,6 +70,35 @@ def test_step_of_the_embedded_network(latency, tmp_path):
     task, _ = accelerator_tasks("unet", artifact=None, size=16, seed=1, rtl=None)
     simulator = simulator_of(tmp_path / "rtl", task.parameters)
     compare(Player(simulator, tmp_path, embedded_artifact()), latency)
+
+
+@pytest.mark.cosim
+@pytest.mark.long
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("axi_bytes", "outstanding", "buffer"),
+    [(8, 8, 64), (32, 4, 64), (16, 1, 64), (16, 16, 256), (16, 8, 16)],
+)
+def test_any_shape_and_bus(size, axi_bytes, outstanding, buffer, tmp_path):
+    """Every written word, every start and end."""
+    artifact = several_heads()
+    config = asdict(compile_roomy(artifact, size).header.config)
+    bus = {"axi_bytes": axi_bytes, "outstanding": outstanding, "buffer": buffer}
+    simulator = simulator_of(tmp_path / "rtl", {**config, **bus, "trace": 1})
+    for latency in (0, 15, 100):
+        folder = tmp_path / str(latency)
+        folder.mkdir()
+        compare(Player(simulator, folder, artifact), latency)
+
+
+@pytest.mark.cosim
+@pytest.mark.long
+@pytest.mark.parametrize("latency", [0, 40, 200])
+def test_spilled_tensor(latency, tmp_path):
+    """A STORE and a LOAD in each step, and banks that several units want."""
+    parameters = {"size": 16, "stream_words": 2304, "trace": 1}
+    simulator = simulator_of(tmp_path / "rtl", parameters)
+    compare(Player(simulator, tmp_path, embedded_artifact(), range(24, 26)), latency)
 
 
 @pytest.mark.cosim
