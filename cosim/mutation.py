@@ -38,6 +38,10 @@ PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "scale_file": {"lanes": 2},
     "requantizer": {"lanes": 1, "side_width": 2, "count_width": 8},
     "silu_quantizer": {"lanes": 1, "side_width": 2},
+    "group_norm": {"lanes": 2},
+    "residual": {"lanes": 1},
+    "sampler": {"lanes": 1},
+    "softmax": {"lanes": 2, "keys_max": 16, "ahead": 2},
     "datapath": {"rows": 2, "cols": 2, "depth": 8},
 }
 

@@ -4,12 +4,19 @@ from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 
 from cosim.stimulus import Parameters, generator, make_case, side_values, stall_choices
 from golden.cycles import Case
 from golden.network.samplers import SchedulerConfig, make_sampler
-from golden.numbers import Int64
-from golden.sampler import SamplerModel, coefficient_table, image_byte, sampler_step
+from golden.numbers import Int64, rsh
+from golden.sampler import (
+    COEFFICIENT_FRACTION,
+    SamplerModel,
+    coefficient_table,
+    image_byte,
+    sampler_step,
+)
 
 __all__ = ["CORNERS", "cases", "corner_words", "rows_case", "table_rows"]
 
@@ -21,6 +28,8 @@ COEFFICIENT_CORNERS = (-COEFFICIENT_LIMIT, -(1 << 20), -1, 0, 1, (1 << 19) - 1, 
 REACHES = (0, 1, 4095, 4096, LIMIT - 1)
 NAMES = ("p", "q", "a", "b", "d", "c")
 BEATS_OF_A_ROW = (0, 1, 2, 11, 30)
+ROWS = 64
+TIES = 30
 
 
 def corner_words(lanes: int) -> Int64:
@@ -44,6 +53,48 @@ def table_rows(rng: np.random.Generator, count: int) -> Int64:
     kind = np.arange(count)[:, None] % 3
     rows = np.where(kind == 0, real, np.where(kind == 1, anything, extreme))
     return np.concatenate([rows, rng.choice(REACHES, size=(count, 1))], axis=1)
+
+
+def _solved(rng: np.random.Generator, rest: Int64, odd: int) -> tuple[Int64, npt.NDArray[np.bool_]]:
+    """Return words w with ``rest + odd*w`` a half or one below, modulo 2**20; which are int16."""
+    half = 1 << (COEFFICIENT_FRACTION - 1)
+    target = half - rng.integers(0, 2, size=rest.shape)
+    word = (target - rest) * pow(odd, -1, 2 * half) % (2 * half)
+    word = np.where(word >= half, word - 2 * half, word)
+    return word, (word >= -LIMIT) & (word < LIMIT)
+
+
+def tie_words(
+    rng: np.random.Generator, lanes: int, beats: int, *, of_x0: bool
+) -> tuple[Int64, Int64]:
+    """Return words (3, beats, lanes) and their row (7,): every sum at a tie or just below one.
+
+    So the lowest bit of each product decides a result. ``of_x0``: the sum of x0, else that of x'.
+    """
+    p, q, a, b, d, c = (2 * rng.integers(-(1 << 18), 1 << 18, size=6) + 1).tolist()
+    tries = 32 * beats * lanes  # one in 16 is an int16
+    x, eps = rng.integers(-LIMIT // 2, LIMIT // 2, size=(2, tries))
+    if of_x0:
+        row = (p, q, 1 << COEFFICIENT_FRACTION, 0, 0, 0, LIMIT - 1)
+        noise = rng.integers(-LIMIT, LIMIT, size=tries)
+        eps, fits = _solved(rng, p * x, q)
+    else:
+        row = (p, q, a, b, d, c, LIMIT // 8)
+        x0 = np.clip(rsh(p * x + q * eps, COEFFICIENT_FRACTION), -row[6], row[6])
+        noise, fits = _solved(rng, a * x0 + b * x + d * eps, c)
+    found = np.stack([x, eps, noise])[:, fits][:, : beats * lanes]
+    return np.resize(found, (3, beats, lanes)), np.array(row)
+
+
+def reach_words(rng: np.random.Generator, lanes: int, reach: int) -> tuple[Int64, Int64]:
+    """Return words (3, beats, lanes) and a row (7,) that passes x0 on; x a power of two from it."""
+    apart = [sign * (1 << k) + one for k in range(15) for sign in (1, -1) for one in (-1, 0, 1)]
+    x = np.concatenate([np.array(apart) - reach, np.array(apart) + reach])
+    x = rng.permutation(x[(x >= -LIMIT) & (x < LIMIT)])
+    one = 1 << COEFFICIENT_FRACTION
+    words = np.zeros((3, -(-len(x) // lanes), lanes), np.int64)
+    words[0] = np.resize(x, words[0].shape)
+    return words, np.array((one, 0, one, 0, 0, 0, reach))
 
 
 def _values(words: Int64, image: Int64, row_of_beat: Int64, rows: Int64) -> Int64:
@@ -102,16 +153,33 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
     rng = generator(seed, 0)
     words = np.tile(corner_words(lanes), (1, 6, 1))
     rows = table_rows(rng, 12)
+    one, half = 1 << 20, 1 << 19
+    rows[4:6] = (0, 0, 0, one, one, 0, 4096)  # x + eps, at and beside both limits
+    rows[6:8] = (0, 0, 0, half, 0, 0, 4096)  # x/2: ties
+    rows[8:10] = (half, 0, one, 0, 0, 0, LIMIT - 1)  # ties of x0
     lengths = np.full(12, words.shape[1] // 12)
     lengths[-1] += words.shape[1] % 12
     result = [rows_case("corners", words, lengths, rows, 0, seed, parameters)]
+    rng = generator(seed, 6)
+    aimed = [tie_words(rng, lanes, TIES, of_x0=number % 3 == 2) for number in range(18)]
+    reaches = [*REACHES, *rng.integers(1, LIMIT, size=12).tolist()]
+    aimed += [reach_words(rng, lanes, reach) for reach in reaches]
+    words = np.concatenate([found for found, _ in aimed], axis=1)
+    lengths = np.array([found.shape[1] for found, _ in aimed])
+    rows = np.array([row for _, row in aimed])
+    result.append(rows_case("aimed", words, lengths, rows, 0, seed, parameters))
     for index in range(1, 6):
         rng = generator(seed, index)
-        lengths = rng.permutation(np.resize(BEATS_OF_A_ROW, 40))
+        # at first rows that no beat uses, one after the other
+        lengths = np.r_[
+            np.zeros(ROWS - 40, np.int64), rng.permutation(np.resize(BEATS_OF_A_ROW, 40))
+        ]
         beats = int(lengths.sum())
         words = rng.integers(-LIMIT, LIMIT, size=(3, beats, lanes)) >> rng.integers(0, 8)
         corner = rng.random(words.shape) < 0.1
         words[corner] = rng.choice(CORNERS, size=int(corner.sum()))
         name = f"stalls{index}" + ("-reset" if index == 1 else "")
-        result.append(rows_case(name, words, lengths, table_rows(rng, 40), index, seed, parameters))
+        result.append(
+            rows_case(name, words, lengths, table_rows(rng, ROWS), index, seed, parameters)
+        )
     return result

@@ -47,16 +47,28 @@ def random_rows(rng: np.random.Generator, lanes: int, keys_max: int, count: int)
     return rows
 
 
-def _order(rng: np.random.Generator, rows: int, ahead: int) -> list[tuple[int, int]]:
+def sum_rows(rng: np.random.Generator, lanes: int, keys_max: int) -> list[Int64]:
+    """Return logits of rows whose sums have every size and any low bits: all parts of R."""
+    lengths = [keys_max - int(rng.integers(0, 4)) for _ in range(4)]
+    size = min(keys_max, 6 * lanes)
+    lengths += rng.integers(1, size + 1, size=200).tolist()
+    spreads = rng.choice([4, 12, 40, 90], size=len(lengths))
+    return [
+        -rng.integers(0, spread, size=max(length, 1))
+        for length, spread in zip(lengths, spreads, strict=True)
+    ]
+
+
+def _order(rng: np.random.Generator, rows: int, least: int, ahead: int) -> list[tuple[int, int]]:
     """Return (pass, row) in an order that the block takes: rows in order, few first passes ahead.
 
-    From row to row another number of first passes is ahead, 1 (the second follows at once) to
-    ``ahead``.
+    From row to row another number of first passes is ahead, ``least`` (1: the second follows at
+    once) to ``ahead``.
     """
     order: list[tuple[int, int]] = []
     first = 0
     for row in range(rows):
-        target = min(row + int(rng.integers(1, ahead + 1)), rows)
+        target = min(row + int(rng.integers(least, ahead + 1)), rows)
         while first < target:
             order.append((0, first))
             first += 1
@@ -71,10 +83,12 @@ def rows_case(
     index: int,
     seed: int,
     parameters: Parameters,
+    least_ahead: int = 1,
 ) -> Case:
     """Return a case of ``rows`` of logits, int16; ``scale``: M_o, n_o.
 
-    Lanes that do not count are random. ``index`` chooses the stalls; index 1 is cut by a reset.
+    ``least_ahead``: first passes that are ahead of every second one. Lanes that do not count are
+    random. ``index`` chooses the stalls; index 1 is cut by a reset.
     """
     lanes, ahead = int(parameters["lanes"]), int(parameters.get("ahead", 4))
     rng = generator(seed, index, 1)
@@ -85,7 +99,7 @@ def rows_case(
         padded[: len(row)] = row
         words.append(padded.reshape(count, lanes))
         counted.append(np.minimum(len(row) - lanes * np.arange(count), lanes))
-    order = _order(rng, len(rows), ahead)
+    order = _order(rng, len(rows), least_ahead, ahead)
     lasts = [np.arange(len(word)) == len(word) - 1 for word in words]
     fields = {
         "logits": np.concatenate([words[row] for _, row in order]),
@@ -117,6 +131,13 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
     shift_max = SHIFT_MAX + 1 - (127 * keys_max).bit_length()
     corners = corner_rows(lanes, keys_max)
     result = [rows_case("corners", corners, (0xFFFF, shift_max), 0, seed, parameters)]
+    # rows of one word, as fast as they can come: a scale every second cycle
+    words = [row[:lanes] for row in random_rows(generator(seed, 7), lanes, keys_max, ROWS)]
+    ahead = int(parameters.get("ahead", 4))
+    result.append(rows_case("words", words, (1 << 15, 0), 0, seed, parameters, ahead))
+    # the largest multiplier: P shows every bit of R
+    sums = sum_rows(generator(seed, 8), lanes, keys_max)
+    result.append(rows_case("sums", sums, (0xFFFF, 0), 0, seed, parameters))
     for index in range(1, 7):
         rng = generator(seed, index)
         scale = (int(rng.integers(1 << 15, 1 << 16)), int(rng.integers(0, shift_max + 1)))

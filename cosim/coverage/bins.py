@@ -10,7 +10,10 @@ import numpy as np
 
 from cosim.coverage.observed import Hits, Observed, stream_bins
 from golden.cycles import Case
+from golden.norm_lane import LATENCY
 from golden.numbers import SHIFT_MAX, Int64
+from golden.sampler import COEFFICIENT_FRACTION
+from golden.softmax import numerators
 
 __all__ = ["BLOCKS", "functional", "hits_of"]
 
@@ -250,6 +253,183 @@ def _datapath(seen: Observed) -> Hits:
     return hits
 
 
+def _limits(total: Int64, top: int, what: str = "") -> Hits:
+    """Sums on either side of both limits of ``-top .. top - 1``."""
+    return {
+        f"{what}saturates above": bool((total > top).any()),
+        f"{what}saturates below": bool((total < -top - 1).any()),
+        f"{what}largest value without saturation": bool((total == top - 1).any()),
+        f"{what}least value without saturation": bool((total == -top).any()),
+        f"{what}one above the largest": bool((total == top).any()),
+        f"{what}one below the least": bool((total == -top - 1).any()),
+    }
+
+
+def _ties(product: Int64, shift: Int64, what: str = "") -> Hits:
+    """A half left over, of either sign, on either side of an even result."""
+    rounded, tie = _rounding(product, shift)
+    return {
+        f"{what}tie, {sign} sum, result {parity}": bool(
+            (tie & (positive == (product > 0)) & (rounded % 2 == odd)).any()
+        )
+        for sign, positive in (("positive", True), ("negative", False))
+        for parity, odd in (("even", 0), ("odd", 1))
+    }
+
+
+def _residual(seen: Observed) -> Hits:
+    (i,) = seen.fields("i")
+    a, b = i["a"], i["b"]
+    over = abs(2 * (a + b) + 1) > (1 << 16)
+    hits = _limits(a + b, 1 << 15)
+    for name, sign in (("positive", 1), ("negative", -1)):
+        hits[f"both {name}"] = bool(((a * sign > 0) & (b * sign > 0)).any())
+    return hits | {
+        "of unlike sign": bool((a * b < 0).any()),
+        "sum 0 of others than 0": bool(((a + b == 0) & (a != 0)).any()),
+        "limits of both inputs": all(
+            bool((x == v).any()) for x in (a, b) for v in (-(1 << 15), (1 << 15) - 1)
+        ),
+        "several lanes saturate in one beat": bool((over.sum(axis=1) > 1).any()),
+    }
+
+
+def _sampler(seen: Observed) -> Hits:
+    (i,), (rows,) = seen.fields("i"), seen.fields("i_row")
+    held = seen.moved_before("i_row")[seen.moves("i")] - 1  # the row that each beat meets
+    names = ("p", "q", "a", "b", "d", "c", "reach")
+    p, q, a, b, d, c, reach = (rows[name][held][:, None] for name in names)
+    x, eps, noise = i["x"], i["eps"], i["noise"]
+    image = np.broadcast_to((i["image"] == 1)[:, None], x.shape)
+    shift = np.full(x.shape, COEFFICIENT_FRACTION)
+    first = p * x + q * eps
+    inside, _ = _rounding(first, shift)
+    x0 = np.clip(inside, -reach, reach)
+    second = a * x0 + b * x + d * eps + c * noise
+    moved = ~image
+    hits = _ties(first[moved], shift[moved], "x0: ")
+    hits |= _ties(second[moved], shift[moved], "x: ")
+    hits |= _limits(_rounding(second, shift)[0][moved], 1 << 15, "x: ")
+    bound = np.broadcast_to(reach, x.shape)
+    hits |= {
+        f"x0: {name} reach": bool((moved & found).any())
+        for name, found in (
+            ("above", inside > bound),
+            ("at the upper", inside == bound),
+            ("at the lower", inside == -bound),
+            ("below the lower", inside < -bound),
+        )
+    }
+    scaled = (x + (1 << 12)) * 255
+    byte, tie = _rounding(scaled, np.full(x.shape, 13))
+    hits |= {
+        f"byte: {name}": bool((image & found).any())
+        for name, found in (
+            ("cut at 0", byte < 0),
+            ("0", byte == 0),
+            ("255", byte == 255),
+            ("cut at 255", byte > 255),
+            ("tie", tie),
+        )
+    }
+    lengths = np.bincount(held, minlength=len(rows["p"]))[: held.max(initial=0)]
+    hits |= {
+        f"{name} {value}": bool((rows[name] == value).any())
+        for name in names[:-1]
+        for value in (-(1 << 31), (1 << 31) - 1, 0)
+    }
+    hits |= {f"reach {value}": bool((rows["reach"] == value).any()) for value in (0, (1 << 15) - 1)}
+    return hits | {
+        "a row without beats": bool((lengths == 0).any()),
+        "a row of one beat": bool((lengths == 1).any()),
+        "a byte beside a step": bool((np.diff(i["image"]) != 0).any()),
+    }
+
+
+def _softmax(seen: Observed) -> Hits:
+    (i,), (o,), (scales,) = seen.fields("i"), seen.fields("o"), seen.fields("o_scale")
+    second = i["second"] == 1
+    lanes = i["logits"].shape[1]
+    counts = np.arange(lanes) < i["keys"][:, None]
+    keys_max = int(seen.case.parameters.get("keys_max", 4096))
+    ahead = int(seen.case.parameters.get("ahead", 4))
+    rows = np.split(np.flatnonzero(second), np.flatnonzero(i["last"][second] == 1) + 1)[:-1]
+    logits = [i["logits"][row][counts[row]] for row in rows]
+    distance = np.concatenate([row.max() - row for row in logits] or [np.zeros(0, np.int64)])
+    totals = np.array([numerators(row).sum() for row in logits])
+    lengths = np.array([len(row) for row in logits])
+    firsts = np.cumsum(~second & (i["last"] == 1)) - np.cumsum(second & (i["last"] == 1))
+    multiplier = seen.case.trace.plain_in["multiplier"]
+    hits = {
+        f"distance of {n} octaves": bool((np.minimum(distance, 511) >> 5 == n).any())
+        for n in range(16)
+    }
+    hits |= {
+        f"S {value}": bool((totals == value).any()) for value in (127, 128, 129, 255, 256, 257)
+    }
+    hits |= {f"{n} rows ahead": bool((firsts == n).any()) for n in range(1, ahead + 1)}
+    return hits | {
+        "distance above 511": bool((distance > 511).any()),
+        "largest S": bool((totals == 127 * keys_max).any()),
+        "e 0 and 127": bool((o["e"] == 0).any() and (o["e"] == 127).any()),
+        "a row of one key": bool((lengths == 1).any()),
+        "a row of as many keys as lanes": bool((lengths == lanes).any()),
+        "a row of one key more than lanes": bool((lengths == lanes + 1).any()),
+        "a row of the most keys": bool((lengths == keys_max).any()),
+        "logits at both limits in a row": any(np.ptp(row) == (1 << 16) - 1 for row in logits),
+        "equal logits": any(len(row) > 1 and np.ptp(row) == 0 for row in logits),
+        "multiplier 0 and the largest": bool((multiplier == 0).any())
+        or bool((multiplier == 65535).any()),
+        "P 0": bool((scales["P"] == 0).any()),
+        "P of 16 bits": bool((scales["P"] >= 1 << 15).any()),
+        "a word and a scale leave in one cycle": bool(
+            np.isin(seen.moves("o"), seen.moves("o_scale")).any()
+        ),
+    }
+
+
+def _group_norm(seen: Observed) -> Hits:
+    (i,), (given,) = seen.fields("i"), seen.fields("i_constants")
+    lanes = i["x"].shape[1]
+    ends, place = [], 0  # of the constants' chunks
+    for number, last in enumerate(given["last"].tolist()):
+        place += 1
+        if last or place == lanes:
+            ends.append(number + 1)
+            place = 0
+    starts = [0, *ends]
+    chunk = np.r_[0, np.cumsum(i["last"])[:-1]].astype(np.int64)
+    names = ("slope", "offset", "beta", "shift")
+    sizes = np.diff(starts)
+    tables = {name: np.zeros((len(ends), lanes), np.int64) for name in names}
+    for number, (start, size) in enumerate(zip(starts, sizes, strict=False)):
+        for name in names:
+            tables[name][number, :size] = given[name][start : start + size]
+    whole = chunk < len(ends)
+    slope, offset, beta, shift = (tables[name][chunk[whole]] for name in names)
+    total = i["x"][whole] * slope + offset + (beta << np.maximum(shift - 4, 0))
+    counts = np.arange(lanes) < sizes[chunk[whole]][:, None]
+    total, shift = total[counts], shift[counts]
+    rounded, _ = _rounding(total, shift)
+    words = np.bincount(chunk)
+    hits = {f"shift {n}": bool((shift == n).any()) for n in range(51)}
+    hits |= _ties(total, shift) | _limits(rounded, 1 << 11)
+    hits |= {f"slope {v}": bool((given["slope"] == v).any()) for v in (-(1 << 15), 0, 1 << 15)}
+    hits |= {f"beta {v}": bool((given["beta"] == v).any()) for v in (-(1 << 15), 0, (1 << 15) - 1)}
+    full, flagged = sizes == lanes, given["last"][[end - 1 for end in ends]] == 1
+    return hits | {
+        "offset of both signs": bool((given["offset"] < 0).any() and (given["offset"] > 0).any()),
+        "a chunk of one channel": bool((sizes == 1).any()),
+        "all lanes, the last channel flagged": bool((full & flagged).any()),
+        "all lanes, no channel flagged": bool((full & ~flagged).any()),
+        "a chunk of one word": bool((words == 1).any()),
+        "a chunk of more words than registers": bool((words > LATENCY).any()),
+        "constants come while words of the chunk before move": bool(
+            np.isin(seen.moves("i_constants"), seen.moves("i")).any()
+        ),
+    }
+
+
 _OWN: dict[str, Callable[[Observed], Hits]] = {
     "operand": _operand,
     "mac_array": _mac_array,
@@ -257,6 +437,10 @@ _OWN: dict[str, Callable[[Observed], Hits]] = {
     "scale_file": _scale_file,
     "requantizer": _requantizer,
     "silu_quantizer": _silu_quantizer,
+    "group_norm": _group_norm,
+    "residual": _residual,
+    "sampler": _sampler,
+    "softmax": _softmax,
     "datapath": _datapath,
 }
 BLOCKS = tuple(_OWN)

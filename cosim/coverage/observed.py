@@ -13,7 +13,7 @@ __all__ = ["Hits", "Observed", "longest_run", "stream_bins"]
 
 Hits = dict[str, bool]
 LONG = 8
-LOADS = {"i_write", "i_weights"}
+LOADS = {"i_write", "i_weights", "i_row"}
 
 
 @dataclass(frozen=True)

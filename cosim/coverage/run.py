@@ -19,8 +19,11 @@ from golden.errors import UserError
 __all__ = ["PARAMETERS", "RTL_GOAL", "SIZE", "BlockCoverage", "block_coverage", "counters"]
 
 SIZE = 4  # rows and columns
-PARAMETERS: Mapping[str, Mapping[str, Any]] = {"requantizer": {"count_width": 8}}
-"""A counter of 8 bits is one that the bench can fill."""
+PARAMETERS: Mapping[str, Mapping[str, Any]] = {
+    "requantizer": {"count_width": 8},
+    "softmax": {"lanes": SIZE, "keys_max": 256},
+}
+"""A counter of 8 bits is one that the bench can fill; up to 256 keys n_o has its highest bit."""
 RTL_GOAL = 0.98
 Progress = Callable[[str, int, int], None]
 
