@@ -13,6 +13,7 @@ __all__ = ["cases", "corner_rows", "random_rows", "rows_case"]
 
 LIMIT = 1 << 15
 ROWS = 60
+SUMS_MOST = 127 * 16
 
 
 def corner_rows(lanes: int, keys_max: int) -> list[Int64]:
@@ -47,16 +48,35 @@ def random_rows(rng: np.random.Generator, lanes: int, keys_max: int, count: int)
     return rows
 
 
-def sum_rows(rng: np.random.Generator, lanes: int, keys_max: int) -> list[Int64]:
-    """Return logits of rows whose sums have every size and any low bits: all parts of R."""
-    lengths = [keys_max - int(rng.integers(0, 4)) for _ in range(4)]
-    size = min(keys_max, 6 * lanes)
-    lengths += rng.integers(1, size + 1, size=200).tolist()
-    spreads = rng.choice([4, 12, 40, 90], size=len(lengths))
-    return [
-        -rng.integers(0, spread, size=max(length, 1))
-        for length, spread in zip(lengths, spreads, strict=True)
-    ]
+def row_of_sum(total: int, keys_max: int) -> Int64 | None:
+    """Return logits whose numerators add up to ``total``, at least 127; None if no row does.
+
+    Greedy: the largest numerators first.
+    """
+    distances = {int(e): d for d, e in reversed(list(enumerate(_numerators_by_distance())))}
+    values = sorted(distances, reverse=True)
+    row, rest = [0], total - 127
+    while rest and len(row) < keys_max:
+        value = next(value for value in values if value <= rest)
+        row.append(-distances[value])
+        rest -= value
+    return None if rest else np.array(row, dtype=np.int64)
+
+
+def _numerators_by_distance() -> Int64:
+    """E of every distance up to the last that gives one above 0."""
+    return numerators(np.stack([np.zeros(256, np.int64), -np.arange(256)], axis=1))[:, 1]
+
+
+def sum_rows(rng: np.random.Generator, keys_max: int) -> list[Int64]:
+    """Return logits of rows of every S, or of many if they are more than a few thousand."""
+    most = 127 * keys_max
+    totals = np.arange(127, most + 1)
+    if most > SUMS_MOST:
+        small = np.exp2(rng.uniform(7, np.log2(127 * 64), 200)).astype(np.int64)
+        totals = np.r_[small, rng.integers(most // 2, most, 3)]
+    rows = (row_of_sum(int(total), keys_max) for total in rng.permutation(totals))
+    return [row for row in rows if row is not None]
 
 
 def _order(rng: np.random.Generator, rows: int, least: int, ahead: int) -> list[tuple[int, int]]:
@@ -136,7 +156,7 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
     ahead = int(parameters.get("ahead", 4))
     result.append(rows_case("words", words, (1 << 15, 0), 0, seed, parameters, ahead))
     # the largest multiplier: P shows every bit of R
-    sums = sum_rows(generator(seed, 8), lanes, keys_max)
+    sums = sum_rows(generator(seed, 8), keys_max)
     result.append(rows_case("sums", sums, (0xFFFF, 0), 0, seed, parameters))
     for index in range(1, 7):
         rng = generator(seed, index)
