@@ -23,6 +23,9 @@ QUICK = (
     "requantizer.counter",
     "requantizer.sum_of_products",
     "skid_buffer.stream",
+    "residual.stream",
+    "sampler.stream",
+    "group_norm.stream",
 )
 
 
@@ -108,6 +111,43 @@ FAULTS = (
         "skid_buffer.py",
         "m.d.sync += [tail.eq(self.i.payload), tail_valid.eq(1)]",
         "m.d.sync += tail.eq(self.i.payload)",
+    ),
+    Fault("residual.stream", "residual.py", "Mux(total[-1], -(1", "Mux(total[-2], -(1"),
+    Fault(
+        "sampler.stream",
+        "sampler.py",
+        "self.i_row.ready.eq(~valid.any())",
+        "self.i_row.ready.eq(~valid[-1])",
+    ),
+    Fault(
+        "group_norm.stream",
+        "group_norm.py",
+        "waits.eq(due & (~full | leaving))",
+        "waits.eq(due & ~full)",
+    ),
+    Fault(
+        "residual.reset",
+        "residual.py",
+        "        valid = Signal()",
+        "        valid = Signal(reset_less=True)",
+    ),
+    Fault(
+        "sampler.reset",
+        "sampler.py",
+        "valid = Signal(self.latency)",
+        "valid = Signal(self.latency, reset_less=True)",
+    ),
+    Fault(
+        "group_norm.reset",
+        "group_norm.py",
+        "        full = Signal()",
+        "        full = Signal(reset_less=True)",
+    ),
+    Fault(
+        "softmax.reset",
+        "softmax.py",
+        "held = Signal(range(self.ahead + 1))",
+        "held = Signal(range(self.ahead + 1), reset_less=True)",
     ),
     Fault("operand.reset", "operand.py", "self.o.valid.eq(self.i.valid), ", ""),
     Fault(

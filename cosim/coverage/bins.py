@@ -398,7 +398,7 @@ def _group_norm(seen: Observed) -> Hits:
             ends.append(number + 1)
             place = 0
     starts = [0, *ends]
-    chunk = np.r_[0, np.cumsum(i["last"])[:-1]].astype(np.int64)
+    chunk = np.cumsum(i["last"]) - i["last"]
     names = ("slope", "offset", "beta", "shift")
     sizes = np.diff(starts)
     tables = {name: np.zeros((len(ends), lanes), np.int64) for name in names}

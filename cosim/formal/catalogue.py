@@ -7,10 +7,13 @@ from cosim.formal.blocks import (
     accumulator,
     buffers,
     datapath,
+    group_norm,
     mac_array,
     operand,
     requantizer,
     reset,
+    residual,
+    sampler,
     scale_file,
     silu_quantizer,
 )
@@ -163,13 +166,37 @@ PROOFS: tuple[Proof, ...] = (
         bmc=4,
         cover=12,
     ),
+    Proof(
+        "residual",
+        "stream",
+        "every beat leaves once, in order, as sat16(a + b)",
+        residual.stream,
+        bmc=4,
+        cover=8,
+    ),
+    Proof(
+        "sampler",
+        "stream",
+        "every beat leaves once, in order, with the row that came last before it",
+        sampler.stream,
+        bmc=4,
+        cover=17,
+    ),
+    Proof(
+        "group_norm",
+        "stream",
+        "every word leaves once, in order; a chunk begins with a set of its own",
+        group_norm.stream,
+        bmc=4,
+        cover=20,
+    ),
     *(
         Proof(
             block,
             "reset",
             "two copies in any states agree after a cycle of reset, for ever",
             partial(reset.agree, block),
-            cover=17,
+            cover=45 if block == "softmax" else 17,
         )
         for block in reset.SIZES
         if block != "datapath"

@@ -5,13 +5,13 @@ are equal, and payloads where valid is 1, whatever every register held before.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
-from cosim.formal.harness import Harness, every, implies
+from cosim.formal.harness import Harness, Internals, every, implies
 from hdl.blocks import BLOCKS
 
 __all__ = ["SIZES", "agree"]
@@ -23,6 +23,10 @@ SIZES: dict[str, dict[str, Any]] = {
     "scale_file": {"groups": 3, "resident_groups": 2, "steps": 2, "channel_tiles": 1, "lanes": 1},
     "requantizer": {"lanes": 1, "acc_width": 16, "side_width": 2},
     "silu_quantizer": {"lanes": 1, "side_width": 2},
+    "residual": {"lanes": 1, "side_width": 2},
+    "sampler": {"lanes": 1, "side_width": 2},
+    "group_norm": {"lanes": 2, "side_width": 2},
+    "softmax": {"lanes": 2, "keys_max": 16, "ahead": 2, "side_width": 2},
     "datapath": {
         **{"rows": 1, "cols": 1, "depth": 2, "groups": 2, "resident_groups": 1, "steps": 1},
         **{"channel_tiles": 1},
@@ -35,6 +39,11 @@ APART = {
     ("mac_array", "o"): ("sums",),
     ("requantizer", "o"): ("values",),
     ("silu_quantizer", "o"): ("codes",),
+    ("residual", "o"): ("values",),
+    ("sampler", "o"): ("values",),
+    ("group_norm", "o"): ("u",),
+    ("softmax", "o"): ("e",),
+    ("softmax", "o_scale"): ("P", "n"),
     ("scale_file", "o_conv"): ("constants",),
     ("scale_file", "o_activation"): ("constants",),
     ("scale_file", "o_edge"): ("constants",),
@@ -44,7 +53,7 @@ APART = {
     ("datapath", "o_edge"): ("codes",),
 }
 # Registers that hold such data.
-_DATA = re.compile(r"(raw|shifted|level\d+_\d+|entry|\w+_total|o\w*__payload)$")
+_DATA = re.compile(r"(raw|shifted|level\d+_\d+|entry|\w+_total|o\w*__payload|so_far|total)$")
 
 
 def agree(block: str) -> Harness:
@@ -76,15 +85,33 @@ def agree(block: str) -> Harness:
             break
         if not mine.reset_less and not _DATA.search(name):
             h.check(f"register_{index}_{name}", mine == other)
-    if block in ("requantizer", "silu_quantizer"):
-        for stage in range(one.latency):
-            travels = [inside[f"side_{stage + 1}"] for inside in (first, second)]
-            h.check(f"side_{stage}", implies(first["valid"][stage], travels[0] == travels[1]))
+    for name, valid, mine, other in _travels(block, one, first, second):
+        h.check(name, implies(valid, mine == other))
     if block == "requantizer":
         # whether a value is clipped depends on its beat alone: proven with the value
         h.cuts = ["one.saturated", "two.saturated"]
         h.assume("clips", implies(one.o.valid, first["saturated"] == second["saturated"]))
     return h
+
+
+def _travels(
+    block: str, one: Any, first: Internals, second: Internals
+) -> Iterator[tuple[str, Any, Any, Any]]:
+    """Yield (name, valid, register, the same of the other): what travels beside a valid bit."""
+    if block == "residual":
+        yield "side_0", first["valid"], first["side"], second["side"]
+    elif block in ("requantizer", "silu_quantizer", "sampler", "group_norm"):
+        for stage in range(one.latency):
+            name = f"side_{stage + 1}"
+            yield f"side_{stage}", first["valid"][stage], first[name], second[name]
+    elif block == "softmax":
+        seconds, firsts = first["second_valid"], first["first_valid"]
+        for stage in range(one.latency - 1):
+            name = f"side_{stage + 1}"
+            yield f"side_{stage}", seconds[stage], first[name], second[name]
+        for stage in range(len(seconds)):
+            valid = seconds[stage] | (firsts[stage] if stage < len(firsts) else 0)
+            yield f"last_{stage}", valid, first["last"][stage], second["last"][stage]
 
 
 def _same(mine: Any, other: Any, without: Sequence[str]) -> Value:
