@@ -29,7 +29,7 @@ from cosim.source import Source
 __all__ = ["RESET_CYCLES", "replay"]
 
 PERIOD_NS = 10
-RESET_CYCLES = 2
+RESET_CYCLES = 1
 PROGRESS_SECONDS = 0.5
 
 

@@ -1,5 +1,7 @@
 """Bench of ``operand``: all codes of all modes, every z and k, random pads."""
 
+from itertools import product
+
 import numpy as np
 
 from cosim.stimulus import Parameters, generator, make_case, side_values, stall_choices
@@ -9,6 +11,7 @@ from golden.operand import cycle_model, operand
 __all__ = ["cases"]
 
 BEATS = 600
+CORNERS = (0, 127, 128, 255, 2047, 2048, 4095)
 
 
 def cases(seed: int, parameters: Parameters) -> list[Case]:
@@ -22,6 +25,10 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
         mode = rng.integers(0, 4, size=BEATS)
         zero_point = rng.choice([0, 1, 37, 111, 112], size=BEATS)
         k = rng.integers(0, 5, size=BEATS)
+        # the first beats: ends of every mode, under the least and the largest z
+        ends = np.array(list(product(range(4), CORNERS, (0, 112))))
+        mode[: len(ends)], codes[: len(ends), 0], zero_point[: len(ends)] = ends.T
+        pad[: len(ends)] = 0
         side = side_values(rng, side_width, BEATS)
         mantissa, flag, k_out = operand(codes, pad, mode, zero_point, k)
         payloads = {
@@ -29,7 +36,7 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
                   "side": side},
             "o": {"mantissa": mantissa, "flag": flag, "k": k_out, "side": side},
         }  # fmt: skip
-        reset_at = int(rng.integers(1, BEATS)) if index == 1 else None
+        reset_at = int(rng.integers(100, BEATS)) if index == 1 else None
         result.append(
             make_case(
                 f"stalls{index}" + ("-reset" if reset_at else ""), "operand", parameters,

@@ -31,7 +31,7 @@ def corner_operands(acc_width: int, bias_width: int) -> Operands:
     # values at the limits of both widths and one beyond, as they are: acc * 2**15 >> 15
     limits = [v for width in (8, 16) for v in (1 << (width - 1), -1 << (width - 1))]
     plain = [(v + d, 1 << 15, 15, 0) for v in limits for d in (-1, 0, 1) if -top <= v + d < top]
-    grid = np.concatenate([grid, np.array(plain * 2, dtype=np.int64)])
+    grid = np.concatenate([grid, np.array(plain * 8, dtype=np.int64)])
     return dict(zip(("acc", "multiplier", "shift", "bias"), grid.T, strict=True))
 
 

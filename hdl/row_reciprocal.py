@@ -9,6 +9,7 @@ __all__ = ["MULTIPLIER_WIDTH", "SHIFT_WIDTH", "RowReciprocal", "reciprocal_laten
 MULTIPLIER_WIDTH = 16
 SHIFT_WIDTH = 6
 _QUOTIENT_BITS = 15  # below the leading one
+_LEAST_BITS = 7  # of S: the largest numerator is 127
 _AROUND = 5  # registers that are no step of the division
 
 
@@ -45,7 +46,7 @@ class RowReciprocal(wiring.Component):
     enable : In(1)
         Moves all registers.
     total : In(sum_width)
-        S, not 0.
+        S, at least 127.
     multiplier : In(16), shift : In(6)
         M_o and n_o, which hold still while a row is on its way; ``w + shift - 1`` is at most 47.
     P : Out(16), n : Out(6)
@@ -95,14 +96,14 @@ class RowReciprocal(wiring.Component):
 
         # 1
         bits = Signal(range(width + 1))
-        for place in range(width):
+        for place in range(_LEAST_BITS - 1, width):
             with m.If(self.total[place]):
                 m.d.comb += bits.eq(place + 1)
         total = register(self.total, "total_1")
         bits = register(bits, "bits_1")
 
         # 2
-        left = named((width - bits)[: len(bits)], "left")
+        left = named((width - bits)[: max(1, (width - _LEAST_BITS).bit_length())], "left")
         divisor = named((total << left)[:width], "divisor")
         divisor = register(divisor, "divisor_2")
         bits = register(bits, "bits_2")

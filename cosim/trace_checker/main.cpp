@@ -30,7 +30,7 @@ struct Wave {};
 namespace stepscale {
 namespace {
 
-constexpr unsigned RESET_CYCLES = 2;
+constexpr unsigned RESET_CYCLES = 1;
 constexpr uint64_t BURST = 1 << 15;            // cycles between two looks at the clock
 constexpr double PROGRESS_SECONDS = 0.25;
 constexpr uint64_t DRAIN_CYCLES = 8;           // of an elastic case, after its last beat
