@@ -56,6 +56,7 @@ class Legality(wiring.Component):
     idle      waits for ``start``
     scan      a word a cycle: XOR of all words, bits outside the opcode's fields
     judge     stops with CHECK, OPCODE or FIELD, or goes on at the opcode's first step
+    read      two cycles: the first step, or the one that a jump names, out of the memory
     fetch     operands of the step into registers
     work      the step; MUL, DIV and MOD go on in states of their own, a bit a cycle
     ========  ==============================================================================
@@ -76,8 +77,8 @@ class Legality(wiring.Component):
 
     Timing
     ------
-    19 cycles, then two a step and a cycle more for each bit of a factor or quotient: 100 to 500
-    cycles. Never more than 5,000, whatever the words are.
+    20 cycles, then two a step, two more for a jump, and one more for each bit of a factor or
+    quotient: 100 to 500 cycles. Never more than 5,000, whatever the words are.
     """
 
     start: Signal
@@ -146,15 +147,15 @@ class Legality(wiring.Component):
         ]
         m.d.sync += self.done.eq(0)
 
-        step = Signal(STEP_BITS)
+        step = Signal(STEP_BITS)  # a register, for the memory is slow
         op, x, y, z = step[:4], step[4:8], step[8:12], step[12:]
         registers = [Signal(signed(WIDTH), name=f"r{n}") for n in range(REGISTERS)]
         a, b = Signal(signed(WIDTH)), Signal(signed(WIDTH))  # x or y, y or z
-        known = Signal(signed(WIDTH))  # field, external or constant
+        known = Signal(WORD_BITS)  # the word of a field, external or constant
         result = Signal(signed(WIDTH))
         writes = Signal()
         less, equal, holds = Signal(), Signal(), Signal()
-        m.d.comb += [step.eq(step_port.data), less.eq(a < b), equal.eq(a == b)]
+        m.d.comb += [less.eq(a < b), equal.eq(a == b)]
         with m.Switch(op[:2]):
             for number, condition in enumerate((less, less | equal, equal, ~equal)):
                 with m.Case(number):
@@ -192,6 +193,10 @@ class Legality(wiring.Component):
                     with m.Default():
                         m.d.sync += self.cause.eq(Cause.OPCODE)
             with m.State("read"):
+                m.d.sync += at.eq((at + 1)[: len(at)])
+                m.next = "load"
+            with m.State("load"):
+                m.d.sync += step.eq(step_port.data)
                 m.next = "fetch"
             with m.State("fetch"):
                 m.d.sync += [
@@ -199,13 +204,15 @@ class Legality(wiring.Component):
                     b.eq(_chosen(registers, Mux(op == Op.ALU, z[:4], y))),
                     known.eq(self._known(m, op, y, z)),
                     target.eq(x),
-                    at.eq((at + 1)[: len(at)]),
                 ]
                 m.next = "work"
             with m.State("work"):
+                m.d.sync += [step.eq(step_port.data), at.eq((at + 1)[: len(at)])]
                 m.next = "fetch"
                 with m.Switch(op):
-                    with m.Case(Op.FIELD, Op.EXTERNAL, Op.CONSTANT):
+                    with m.Case(Op.FIELD):
+                        m.d.comb += [writes.eq(1), result.eq(_field(m, known, z))]
+                    with m.Case(Op.EXTERNAL, Op.CONSTANT):
                         m.d.comb += [writes.eq(1), result.eq(known)]
                     with m.Case(Op.ALU), m.Switch(z[4:8]):
                         with m.Case(Alu.ADD):
@@ -276,11 +283,6 @@ class Legality(wiring.Component):
 
     def _known(self, m, op, y, z):
         """Return what FIELD, EXTERNAL and CONSTANT read."""
-        given = Signal(WORD_BITS)
-        bits = Signal(WORD_BITS)
-        m.d.comb += given.eq(self.words[y] >> z[:5])
-        for bit in range(WORD_BITS):
-            m.d.comb += bits[bit].eq(given[bit] & (z[5:11] > bit))
         constants = {
             External.STREAM_WORDS: self.stream_words,
             External.CODE_WORDS: self.code_words,
@@ -295,7 +297,17 @@ class Legality(wiring.Component):
                     m.d.comb += external.eq(
                         self.external[entry.name.lower()] if value is None else Const(value)
                     )
-        return Mux(op == Op.FIELD, bits, Mux(op == Op.EXTERNAL, external, Cat(z, y)))
+        return Mux(op == Op.FIELD, self.words[y], Mux(op == Op.EXTERNAL, external, Cat(z, y)))
+
+
+def _field(m, word, z):
+    """Return bits of ``word``: as many as ``z[5:11]`` says, from ``z[:5]`` on."""
+    given = Signal(WORD_BITS)
+    bits = Signal(WORD_BITS)
+    m.d.comb += given.eq(word >> z[:5])
+    for bit in range(WORD_BITS):
+        m.d.comb += bits[bit].eq(given[bit] & (z[5:11] > bit))
+    return bits
 
 
 QUOTIENT_BITS = 15

@@ -200,9 +200,21 @@ class VectorUnit(wiring.Component):
             m.d.comb += constants.i.payload[name].eq(self.i.payload[name])
         with m.If(begins):
             m.d.sync += [work.eq(waiting), found.eq(looked_up), held.eq(0)]
+        # decoded once: every register of the lanes waits for these
+        runs = {}
+        for name in ("NORM", "EDGE", "SOFTMAX", "SAMPLE"):
+            runs[name] = Signal(name=f"runs_{name.lower()}")
+            with m.If(begins):
+                m.d.sync += runs[name].eq(waiting.opcode == Opcode[name])
+        activates, packs = Signal(), Signal()
+        with m.If(begins):
+            m.d.sync += [
+                activates.eq((waiting.opcode == Opcode.NORM) & waiting.silu),
+                packs.eq((waiting.opcode == Opcode.EDGE) & waiting.window),
+            ]
         with m.If(takes):
             m.d.sync += [waiting.eq(self.i.payload), held.eq(1)]
-        self._lanes(m, work, found, begins, constants)
+        self._lanes(m, work, found, begins, constants, runs, activates, packs)
         return m
 
     def _lookup(self, m, waiting, held):
@@ -250,7 +262,7 @@ class VectorUnit(wiring.Component):
             m.d.sync += [asked.eq(0), answered.eq(0)]
         return answered == need, found
 
-    def _lanes(self, m, work, found, begins, constants):
+    def _lanes(self, m, work, found, begins, constants, runs, activates, packs):
         """Join the walk, the lanes of each operation and the write."""
         size = self.size
         walk, write = self.walk, self.write
@@ -266,14 +278,9 @@ class VectorUnit(wiring.Component):
         wiring.connect(m, softmax.o_scale, write.i_scale)
         wiring.connect(m, sampler.o, write.i_values)
         wiring.connect(m, wiring.flipped(self.i_row), sampler.i_row)
-        runs = {name: Signal(name=f"runs_{name.lower()}") for name in ("NORM", "EDGE", "SOFTMAX")}
-        for name, signal in runs.items():
-            m.d.comb += signal.eq(work.opcode == Opcode[name])
-        activates = Signal()
         beat = walk.o.payload
         wide = work.format == Format.WIDE
         m.d.comb += [
-            activates.eq(runs["NORM"] & work.silu),
             norm.i.valid.eq(walk.o.valid & runs["NORM"]),
             norm.i.payload.x.eq(beat.word),
             norm.i.payload.last.eq(beat.side.last),
@@ -296,7 +303,7 @@ class VectorUnit(wiring.Component):
             softmax.i.payload.last.eq(beat.side.last),
             softmax.multiplier.eq(found.edge[0].multiplier),
             softmax.shift.eq(found.edge[0].shift),
-            sampler.i.valid.eq(walk.o.valid & (work.opcode == Opcode.SAMPLE)),
+            sampler.i.valid.eq(walk.o.valid & runs["SAMPLE"]),
             sampler.i.payload.word.eq(beat.word),
             sampler.i.payload.which.eq(beat.side.which),
             sampler.i.payload.last.eq(beat.side.last),
@@ -326,9 +333,7 @@ class VectorUnit(wiring.Component):
             m.d.comb += walk.o.ready.eq(sampler.i.ready)
 
         # codes
-        packs = Signal()
         m.d.comb += [
-            packs.eq(runs["EDGE"] & work.window),
             window.i.valid.eq(edge.o.valid & packs),
             edge.o.ready.eq(Mux(packs, window.i.ready, write.i_codes.ready)),
             window.o.ready.eq(write.i_codes.ready),

@@ -52,6 +52,7 @@ def _require(condition: bool, what: str, cause: Cause = Cause.FIELD) -> None:
 def _ranges(i: Instruction, size: int) -> Iterator[Range]:
     """Scratchpad words that an operation touches."""
     width, wide = i["width"], output_size(i)[1]
+    _require(wide > 0, "the output has no column")
     low, high = source_rows(i)
     _require(low >= i["source_row"], f"reads row {low}, the source starts at {i['source_row']}")
     reach = (high - i["source_row"] + 1) * width

@@ -10,7 +10,8 @@ from golden.accelerator.legality_program import Alu, External, Op, Output, assem
 
 __all__ = ["Checked", "check_steps"]
 
-BEFORE = 20  # cycles from ``start`` to the first step's work: scan of 16 words, judge, read, fetch
+BEFORE = 21  # cycles from ``start`` to the first work: scan of 16 words, judge, read, load, fetch
+JUMP = 2  # more, to read the step that it names
 AFTER = 1  # from the last step's work to ``done``
 QUOTIENT = 16
 _COMPARISONS = (Op.LT, Op.LE, Op.EQ, Op.NE)
@@ -93,5 +94,5 @@ def check_steps(
                 return Checked(z, cycles + AFTER, outputs)
         elif op in _JUMPS and _holds(op, registers[x], registers[y]):
             at = z
-            cycles += 1
+            cycles += JUMP
         cycles += 2
