@@ -31,6 +31,7 @@ MEMORIES: Mapping[str, ExternalMemory] = {
 }
 CYCLES_PER_PREDICTED = 20  # before a run counts as standing still
 CYCLES_PER_SECOND_AT_LEAST = 2000
+NEARLY = 4  # cycles that the model is off at most where a narrow bus starves the array
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class AcceleratorTask:
     def run(self, waves: bool, level: int, progress: Progress | None = None) -> BenchResult:
         """Compile, run golden and RTL, compare every written word and the image.
 
-        Also the cycles, if memory answers after a fixed latency.
+        Also the cycles, if memory answers after a fixed latency: exactly, with 16 bytes a beat or
+        more, two reads outstanding and buffers of 64 beats.
         """
         tell = progress or (lambda what, done, total: None)
         began = time.perf_counter()
@@ -80,7 +82,9 @@ class AcceleratorTask:
             started = time.perf_counter()
             verdict = play(simulator, commands, folder, 120 + limit / CYCLES_PER_SECOND_AT_LEAST)
             seconds = time.perf_counter() - started
-            case = self._case(program, artifact, golden, verdict, predicted, seconds)
+            starved = simulator.axi_bytes < 16 or simulator.outstanding < 2 or simulator.buffer < 64
+            within = NEARLY if starved else 0
+            case = self._case(program, artifact, golden, verdict, predicted, within, seconds)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         wall = time.perf_counter() - began
@@ -93,6 +97,7 @@ class AcceleratorTask:
         golden: GoldenRun,
         verdict: Verdict,
         predicted: int,
+        within: int,
         seconds: float,
     ) -> CaseResult:
         found = _mismatches(program, golden, verdict)
@@ -105,7 +110,7 @@ class AcceleratorTask:
             found.append(Mismatch("image", "data", -1, -1, "", -1, "golden's bytes",
                                   f"{wrong} other bytes", -1, {}))  # fmt: skip
         counted = verdict.values.get("cycles", verdict.raw["cycles"])
-        if counted != predicted and not self.memory.spread and not found:
+        if abs(counted - predicted) > within and not self.memory.spread and not found:
             found.append(Mismatch("cycles", "registers", -1, -1, "cycles", -1, str(predicted),
                                   str(counted), -1, {}))  # fmt: skip
         return CaseResult(
