@@ -27,7 +27,8 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
         k = rng.integers(0, 5, size=BEATS)
         # the first beats: ends of every mode, under the least and the largest z
         ends = np.array(list(product(range(4), CORNERS, (0, 112))))
-        mode[: len(ends)], codes[: len(ends), 0], zero_point[: len(ends)] = ends.T
+        mode[: len(ends)], zero_point[: len(ends)] = ends[:, 0], ends[:, 2]
+        codes[: len(ends), :1] = ends[:, 1:2]
         pad[: len(ends)] = 0
         side = side_values(rng, side_width, BEATS)
         mantissa, flag, k_out = operand(codes, pad, mode, zero_point, k)

@@ -66,8 +66,8 @@ def test_waiting_for_ever_is_an_error_that_names_who():
 def test_an_empty_section_by_hand():
     timeline = time_section(ROOMY, [END], Memory(latency=40, width=16))
     # request in cycle 0, on the bus in 3, four beats of data in 45..48; two steps of the check are
-    # done in 49 + 20 + 2 + 1, and a cycle later END is seen
-    assert timeline.cycles == 73
+    # done in 49 + 21 + 2 + 1, and a cycle later END is seen
+    assert timeline.cycles == 74
     assert timeline.bytes_read == 64
 
 

@@ -119,6 +119,7 @@ def test_workers_give_the_same_rows_and_bytes_one_of_them_killed(tmp_path):
     with pool(2) as using:
         many = evaluation(tmp_path / "two", kill, using, batch=1)
         assert three_rows(many) == expected
+        using.client.wait_for_workers(2, timeout=60)  # the new one may still be on its way
         trims = using.client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_")
         assert list(trims.values()) == [None, None]  # with it workers take twice the time
         assert killed and killed[0] not in using.client.run(os.getpid).values()

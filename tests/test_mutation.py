@@ -1,12 +1,14 @@
 """Mutation score: faults are found, equal netlists are not counted, a lax bench scores less."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from cosim import mutation, mutation_proof, tb_operand
 from cosim.cli import run
 from cosim.mutation import PARAMETERS, mutate_block
+from golden.cycles import truncate
 from golden.errors import UserError
 from hdl.blocks import BLOCKS
 
@@ -25,8 +27,9 @@ def test_every_mutant_of_a_small_block_is_accounted_for():
 @pytest.mark.cosim
 def test_a_bench_with_one_short_case_scores_less(monkeypatch):
     full = mutate_block("operand", count=30, seed=1)
-    cases = tb_operand.cases
-    monkeypatch.setattr(tb_operand, "cases", lambda seed, given: cases(seed, given)[1:2])
+    case = tb_operand.cases(1, PARAMETERS["operand"])[1]
+    short = replace(case, trace=truncate(case.trace, 12))
+    monkeypatch.setattr(tb_operand, "cases", lambda seed, given: [short])
     monkeypatch.setattr(mutation_proof, "SECONDS", (60, 1))
     assert len(mutate_block("operand", count=30, seed=1).killed) < len(full.killed)
 
