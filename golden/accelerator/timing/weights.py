@@ -83,8 +83,7 @@ class Weights:
                 skip, left = self._requests[0]
                 here = min(each - skip, left)
                 self._next(left - here)
-                taken = max(taken, written)
-                written = max(taken, written)
+                taken = written = max(taken, written)
                 for _ in range(here):
                     written += 1
                     if row >= depth:
