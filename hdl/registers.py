@@ -5,48 +5,18 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.accelerator.configuration import AcceleratorConfig
+from hdl.register_map import ADDRESS_BITS, PARAMETERS, compiled
 from hdl.sequencer import REGIONS
 
-__all__ = ["COUNTERS", "IDENTITY", "REGISTERS", "Registers"]
+__all__ = ["COUNTERS", "Registers"]
 
-IDENTITY = 0x53545053
-VERSION = 1
 OKAY, SLVERR = 0, 2
 COUNTERS = ("cycles", "array_beats", "vector_beats", "words_read", "words_written")
 """64 bits each, from the start of a run on; words are those of the bus."""
-REGISTERS = {
-    "identity": 0x00,
-    "version": 0x04,
-    "shape": 0x08,
-    "stream_words": 0x0C,
-    "code_words": 0x10,
-    "tables": 0x14,
-    "depth": 0x18,
-    "blocks": 0x1C,
-    "control": 0x20,
-    "status": 0x24,
-    "cause": 0x28,
-    "address": 0x2C,
-    "mask": 0x30,
-    "interrupt": 0x34,
-    "steps": 0x38,
-    "step": 0x3C,
-    **{f"{part}_{region}": 0x40 + 16 * n + 4 * k for n, region in enumerate(REGIONS)
-       for k, part in enumerate(("base_low", "base_high", "size"))},
-    **{f"{name}_{part}": 0x80 + 8 * n + 4 * k for n, name in enumerate(COUNTERS)
-       for k, part in enumerate(("low", "high"))},
-    "timeout": 0xA8,
-    "saturations_array": 0xAC,
-    "saturations_vector": 0xB0,
-}  # fmt: skip
-"""Byte addresses; docs/blocks/registers.md says what each one holds."""
-ADDRESS_BITS = 8
-TIMEOUT = 1 << 24
-WHILE_BUSY = ("control", "mask")
 
 
 class Registers(wiring.Component):
-    """32-bit words. A write to a word that cannot be written, any write but *control* and *mask*
+    """Decode of ``hdl/data/registers.rdl``, 32-bit words. A write to a word that cannot be written, any write but *control* and *mask*
     while busy, *start* while busy, and every address without a register are answered SLVERR and
     change nothing.
 
@@ -101,6 +71,12 @@ class Registers(wiring.Component):
         self.axi_bytes = axi_bytes
         self.outstanding = outstanding
         self.segments = segments
+        self.map = compiled({name: getattr(self, name) for name in PARAMETERS})
+        resets = {
+            f"{register.name}.{field.name}": field.reset
+            for register in self.map
+            for field in register.fields
+        }
         super().__init__(
             {
                 "s_axi_awvalid": In(1),
@@ -126,7 +102,7 @@ class Registers(wiring.Component):
                 "clear": Out(1),
                 "first_step": Out(16),
                 "last_step": Out(16),
-                "timeout": Out(32, init=TIMEOUT),  # type: ignore[call-arg]  # the stubs lag behind
+                "timeout": Out(32, init=resets["timeout.cycles"]),  # type: ignore[call-arg]  # stubs
                 **{f"base_{name}": Out(64) for name in REGIONS},
                 **{f"size_{name}": Out(32) for name in REGIONS},
                 "busy": In(1),
@@ -147,48 +123,50 @@ class Registers(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         mask, pending = Signal(2), Signal(2)
-        was = Signal(2)
+        was, cleared = Signal(2), Signal(2)
         ends = Cat(self.done, self.error)
-        m.d.sync += [was.eq(ends), pending.eq(pending | (ends & ~was))]
+        # an end in the cycle of a clear is not lost
+        m.d.sync += [was.eq(ends), pending.eq((pending & ~cleared) | (ends & ~was))]
         m.d.comb += self.irq.eq((pending & mask).any())
+        pulses = Cat(self.start, self.clear, self.stop)
         counters = self._counters(m)
-        writable = {
-            "steps": Cat(self.first_step, self.last_step),
-            "mask": mask,
-            "timeout": self.timeout,
-        }
-        for name in REGIONS:
-            base = getattr(self, f"base_{name}")
-            writable[f"base_low_{name}"] = base[:32]
-            writable[f"base_high_{name}"] = base[32:]
-            writable[f"size_{name}"] = getattr(self, f"size_{name}")
-        blocks = self.segments | self.outstanding << 8
-        readable = {
-            **writable,
-            "identity": Const(IDENTITY, 32),
-            "version": Const(VERSION, 32),
-            "shape": Const(self.size | self.axi_bytes << 8 | self.stream_banks << 16, 32),
-            "stream_words": Const(self.stream_words, 32),
-            "code_words": Const(self.code_words, 32),
-            "tables": Const(self.sum_chunks | self.channel_tiles << 16, 32),
-            "depth": Const(self.depth, 32),
-            "blocks": Const(blocks, 32),
-            "control": Const(0, 32),
+        high = Signal(32)
+        # each register's bits; what is missing here holds its reset value for ever
+        held = {
+            "control": pulses,
             "status": Cat(self.busy, self.done, self.error),
             "cause": self.cause,
             "address": self.address,
+            "mask": mask,
             "interrupt": pending,
+            "steps": Cat(self.first_step, self.last_step),
             "step": self.step,
+            "timeout": self.timeout,
             "saturations_array": self.saturations_array,
             "saturations_vector": self.saturations_vector,
+            **{f"{name}_low": counter[:32] for name, counter in counters.items()},
+            **{f"{name}_high": high for name in counters},
         }
-        high = Signal(32)
-        for name, counter in counters.items():
-            readable[f"{name}_low"] = counter[:32]
-            readable[f"{name}_high"] = high
-        self._write(m, writable, pending)
-        self._read(m, readable, counters, high)
+        for region in REGIONS:
+            base = getattr(self, f"base_{region}")
+            held[f"{region}_base_low"], held[f"{region}_base_high"] = base[:32], base[32:]
+            held[f"{region}_size"] = getattr(self, f"size_{region}")
+        self._agrees(held)
+        self._write(m, held, {"interrupt": cleared})
+        self._read(m, held, counters, high)
         return m
+
+    def _agrees(self, held):
+        """Refuse a description that this file does not implement."""
+        for register in self.map:
+            value = held.get(register.name)
+            width = max(field.low + field.width for field in register.fields)
+            constant = not (register.moves or register.writable)
+            if constant != (value is None) or not (constant or len(value) == width):
+                raise ValueError(f"register {register.path}: the RTL has no such {width} bits")
+        unknown = held.keys() - {register.name for register in self.map}
+        if unknown:
+            raise ValueError(f"registers.rdl describes no register {', '.join(sorted(unknown))}")
 
     def _counters(self, m):
         """Count from ``start`` on, while busy."""
@@ -201,12 +179,12 @@ class Registers(wiring.Component):
                 m.d.sync += counter.eq(counter + beat)
         return counters
 
-    def _write(self, m, writable, pending):
+    def _write(self, m, held, cleared):
         address, value, strobe = Signal(ADDRESS_BITS), Signal(32), Signal(4)
         has_address, has_value = Signal(), Signal()
         acts = Signal()
         refused = Signal()
-        m.d.sync += Cat(self.start, self.stop, self.clear).eq(0)
+        m.d.sync += held["control"].eq(0)
         m.d.comb += [
             self.s_axi_awready.eq(~has_address),
             self.s_axi_wready.eq(~has_value),
@@ -219,29 +197,29 @@ class Registers(wiring.Component):
         with m.If(self.s_axi_bvalid & self.s_axi_bready):
             m.d.sync += self.s_axi_bvalid.eq(0)
         bits = Cat(bit.replicate(8) for bit in strobe)
-        starting = value[0] & strobe[0]
+        writes = value & bits
         with m.Switch(address):
-            for name, target in writable.items():
-                with m.Case(REGISTERS[name]):
-                    with m.If(self.busy & (name not in WHILE_BUSY)):
-                        m.d.comb += refused.eq(1)
-                    with m.Elif(acts):
-                        keep = bits[: len(target)]
-                        m.d.sync += target.eq((target & ~keep) | (value & keep))
-            with m.Case(REGISTERS["interrupt"]):
-                with m.If(self.busy):
-                    m.d.comb += refused.eq(1)
-                with m.Elif(acts & strobe[0]):
-                    m.d.sync += pending.eq(pending & ~value[:2])
-            with m.Case(REGISTERS["control"]):
-                # a run that failed is cleared before the next one
-                m.d.comb += refused.eq(starting & (self.busy | self.start | self.error))
-                with m.If(acts & ~refused & strobe[0]):
-                    m.d.sync += [
-                        self.start.eq(value[0]),
-                        self.clear.eq(value[1]),
-                        self.stop.eq(value[2]),
-                    ]
+            for register in self.map:
+                if not register.writable:
+                    continue
+                target = held[register.name]
+                with m.Case(register.address):
+                    if register.name == "control":
+                        # a run that failed is cleared before the next one
+                        starting = writes[0] & (self.busy | self.start | self.error)
+                        m.d.comb += refused.eq(starting)
+                    elif not register.while_busy:
+                        m.d.comb += refused.eq(self.busy)
+                    with m.If(acts & ~refused):
+                        for field in register.fields:
+                            part = slice(field.low, field.low + field.width)
+                            if field.access == "w1c":
+                                m.d.comb += cleared[register.name][part].eq(writes[part])
+                            elif field.pulse:
+                                m.d.sync += target[part].eq(writes[part])
+                            else:
+                                kept = target[part] & ~bits[part]
+                                m.d.sync += target[part].eq(kept | writes[part])
             with m.Default():
                 m.d.comb += refused.eq(1)
         with m.If(acts):
@@ -252,7 +230,7 @@ class Registers(wiring.Component):
                 self.s_axi_bresp.eq(Mux(refused, SLVERR, OKAY)),
             ]
 
-    def _read(self, m, readable, counters, high):
+    def _read(self, m, held, counters, high):
         m.d.comb += self.s_axi_arready.eq(~self.s_axi_rvalid)
         with m.If(self.s_axi_rvalid & self.s_axi_rready):
             m.d.sync += self.s_axi_rvalid.eq(0)
@@ -263,8 +241,10 @@ class Registers(wiring.Component):
                 self.s_axi_rresp.eq(SLVERR),
             ]
             with m.Switch(self.s_axi_araddr):
-                for name, source in readable.items():
-                    with m.Case(REGISTERS[name]):
-                        m.d.sync += [self.s_axi_rdata.eq(source), self.s_axi_rresp.eq(OKAY)]
-                        if name.endswith("_low") and name.removesuffix("_low") in counters:
-                            m.d.sync += high.eq(counters[name.removesuffix("_low")][32:])
+                for register in self.map:
+                    shown = held[register.name] if register.moves else Const(register.reset, 32)
+                    with m.Case(register.address):
+                        m.d.sync += [self.s_axi_rdata.eq(shown), self.s_axi_rresp.eq(OKAY)]
+                        if register.name.removesuffix("_low") in counters:
+                            m.d.sync += high.eq(counters[register.name.removesuffix("_low")][32:])
+

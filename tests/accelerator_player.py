@@ -10,6 +10,7 @@ from cosim.accelerator_run.run import (
     CLEAR,
     CONTROL,
     INTERRUPT,
+    REGISTERS,
     START,
     Verdict,
     load_lines,
@@ -26,7 +27,7 @@ __all__ = ["PARAMETERS", "Player", "at_random", "simulator_of"]
 
 PARAMETERS = {"size": 8, "code_words": 8192, "trace": 1}
 CYCLES = 400_000  # a step takes 120,000
-STATUS, CAUSE, ADDRESS = 0x24, 0x28, 0x2C
+STATUS, CAUSE, ADDRESS = (REGISTERS[name] for name in ("status", "cause", "address"))
 
 
 def simulator_of(folder, parameters=None):

@@ -8,7 +8,7 @@ from amaranth.hdl import Const
 
 import hdl.axi_reader
 import hdl.dispatcher
-from cosim.accelerator_run.run import CONTROL, START
+from cosim.accelerator_run.run import CONTROL, REGISTERS, START
 from golden.accelerator.executor import Executor
 from golden.accelerator.instruction import CHECK_SEED, INSTRUCTION_BYTES, Cause, MachineError
 from golden.accelerator.operations import Section
@@ -18,7 +18,7 @@ from tests.accelerator_player import PARAMETERS, Player, at_random, simulator_of
 from tests.accelerator_runs import several_heads
 
 DONE, ERROR = 2, 4
-STOP, TIMEOUT_REGISTER, STEPS = 4, 0xA8, 0x38
+STOP, TIMEOUT_REGISTER, STEPS = 4, REGISTERS["timeout"], REGISTERS["steps"]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from cosim.process_group import run_group
 from golden.accelerator.compiler import Program
 from golden.accelerator.writes import PORTS
 from golden.errors import UserError
+from hdl.register_map import addresses
 
 __all__ = ["BASES", "ExternalMemory", "Verdict", "image_scenario", "play"]
 
@@ -22,9 +23,13 @@ BASES: Mapping[str, int] = {
     "data": 0x4000_0000,
 }
 """Where the regions lie in the bus's address space."""
-CONTROL, MASK, INTERRUPT, STEPS, REGIONS = 0x20, 0x30, 0x34, 0x38, 0x40
-READ_BACK = {"status": 0x24, "cause": 0x28, "address": 0x2C, "step": 0x3C,
-             "cycles": 0x80, "array_beats": 0x88, "vector_beats": 0x90}  # fmt: skip
+REGISTERS = addresses()
+CONTROL, MASK, INTERRUPT, STEPS = (
+    REGISTERS[name] for name in ("control", "mask", "interrupt", "steps")
+)
+READ_BACK = {name: REGISTERS[name] for name in ("status", "cause", "address", "step")} | {
+    name: REGISTERS[f"{name}_low"] for name in ("cycles", "array_beats", "vector_beats")
+}
 START, CLEAR = 1, 2
 
 
@@ -95,10 +100,9 @@ def register_lines(program: Program, steps: range, data_bytes: int) -> list[str]
     sizes = {name: len(content) for name, content in program.regions.items()}
     sizes["data"] = data_bytes
     lines = [f"write {STEPS:x} {steps.start | (steps.stop - 1) << 16:x}", f"write {MASK:x} 3"]
-    for number, (name, base) in enumerate(BASES.items()):
-        at = REGIONS + 16 * number
-        words = (base & 0xFFFF_FFFF, base >> 32, sizes[name])
-        lines += [f"write {at + 4 * word:x} {value:x}" for word, value in enumerate(words)]
+    for name, base in BASES.items():
+        words = {"base_low": base & 0xFFFF_FFFF, "base_high": base >> 32, "size": sizes[name]}
+        lines += [f"write {REGISTERS[f'{name}_{k}']:x} {value:x}" for k, value in words.items()]
     return lines
 
 
