@@ -198,12 +198,12 @@ class Registers(wiring.Component):
             m.d.sync += self.s_axi_bvalid.eq(0)
         bits = Cat(bit.replicate(8) for bit in strobe)
         writes = value & bits
-        with m.Switch(address):
+        with m.Switch(address[2:]):  # a byte's address names its word
             for register in self.map:
                 if not register.writable:
                     continue
                 target = held[register.name]
-                with m.Case(register.address):
+                with m.Case(register.address >> 2):
                     if register.name == "control":
                         # a run that failed is cleared before the next one
                         starting = writes[0] & (self.busy | self.start | self.error)
@@ -240,10 +240,10 @@ class Registers(wiring.Component):
                 self.s_axi_rdata.eq(0),
                 self.s_axi_rresp.eq(SLVERR),
             ]
-            with m.Switch(self.s_axi_araddr):
+            with m.Switch(self.s_axi_araddr[2:]):
                 for register in self.map:
                     shown = held[register.name] if register.moves else Const(register.reset, 32)
-                    with m.Case(register.address):
+                    with m.Case(register.address >> 2):
                         m.d.sync += [self.s_axi_rdata.eq(shown), self.s_axi_rresp.eq(OKAY)]
                         if register.name.removesuffix("_low") in counters:
                             m.d.sync += high.eq(counters[register.name.removesuffix("_low")][32:])

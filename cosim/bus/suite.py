@@ -1,0 +1,86 @@
+"""What the benches of this folder are given: cases of the blocks, the fields of the registers."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from cosim.bus.bench import BusVerdict, run_bus
+from cosim.manifest import load_manifest
+from cosim.script import CaseScript, compile_case
+from golden.errors import UserError
+from hdl.axi_wrapper import stream_prefix
+from hdl.register_map import PARAMETERS, compiled
+
+__all__ = ["SHARES", "STREAM_BLOCKS", "check_registers", "check_streams"]
+
+SHARES = (0.0, 0.3, 0.7)
+"""Of the cycles in which every source and sink pauses."""
+STREAM_BLOCKS: Mapping[str, Mapping[str, Any]] = {
+    "operand": {"rows": 2, "side_width": 2},
+    "mac_array": {"rows": 2, "cols": 2, "side_width": 2},
+    "accumulator": {"depth": 8, "cols": 2, "sum_width": 20, "side_width": 2},
+    "requantizer": {"lanes": 2, "side_width": 2},
+    "silu_quantizer": {"lanes": 2, "side_width": 2},
+    "group_norm": {"lanes": 2},
+    "residual": {"lanes": 2},
+    "softmax": {"lanes": 2, "keys_max": 16, "ahead": 2},
+}
+"""Blocks whose results do not depend on which of two streams is faster."""
+_DRIVEN = {
+    ("status", "busy"): "busy",
+    ("status", "done"): "done",
+    ("status", "error"): "error",
+    ("cause", "code"): "cause",
+    ("address", "offset"): "address",
+    ("step", "index"): "step",
+    ("saturations_array", "count"): "saturations_array",
+    ("saturations_vector", "count"): "saturations_vector",
+}
+_IDLE = ("array_beat", "vector_beat", "read_beat", "write_beat")
+
+
+def check_streams(
+    rtl: Path, block: str, parameters: Mapping[str, Any], *, seed: int, share: float
+) -> BusVerdict:
+    """Send the beats of the first case of a block's bench through its AXI4-Stream ports.
+
+    ``rtl``: as ``wrapped`` writes it. ``UserError`` for a block that is not in ``STREAM_BLOCKS``.
+    """
+    if block not in STREAM_BLOCKS:
+        raise UserError(f"block must be one of {', '.join(STREAM_BLOCKS)}, got {block!r}")
+    script, ports = _case(rtl, block, parameters, seed)
+    inputs = {
+        stream_prefix(name, "in"): _beats(stream.payload, ports[name])
+        for name, stream in script.inputs.items()
+    }
+    outputs = {
+        stream_prefix(name, "out"): _beats(stream.payload[: stream.transfers], ports[name])
+        for name, stream in script.outputs.items()
+    }
+    plain = {name: int(changes.get(0, "0"), 2) for name, changes in script.plain_in.items()}
+    work = {"inputs": inputs, "outputs": outputs, "plain": plain, "share": share}
+    return run_bus(rtl, "tb_stream", work, seed=seed)
+
+
+def _case(
+    rtl: Path, block: str, parameters: Mapping[str, Any], seed: int
+) -> tuple[CaseScript, Mapping[str, int]]:
+    """The first case that no reset cuts short, and the bytes of each stream's beat."""
+    manifest = load_manifest(rtl / "block")
+    bench = import_module(f"cosim.tb_{block}")
+    case = next(c for c in bench.cases(seed, parameters) if not c.name.endswith("-reset"))
+    sizes = {port.name: -(-port.width // 8) for port in manifest.ports}
+    return compile_case(case, manifest), sizes
+
+
+def _beats(payload: Any, size: int) -> tuple[int, list[int]]:
+    return size, [int(bits, 2) for bits in payload]
+
+
+def check_registers(rtl: Path, *, seed: int, share: float) -> BusVerdict:
+    """Read and write every field and every hole of the registers."""
+    parameters = load_manifest(rtl).parameters
+    registers = compiled({name: parameters[name] for name in PARAMETERS})
+    work = {"registers": registers, "driven": _DRIVEN, "idle": _IDLE, "share": share}
+    return run_bus(rtl, "tb_registers", work, seed=seed)
