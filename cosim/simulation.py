@@ -108,7 +108,7 @@ class _Bench:
         for name, changes in script.plain_in.items():
             port = self._ports[name]
             sinks.append(Sink(changes, self._write[name], "0" * port.width))
-        # in the order of the ports, as level 3 does: it decides which difference of a cycle comes first
+        # in the order of the ports, as level 3: of two differences in a cycle one is the first
         for name in (name for name in self._ports if name in script.plain_out):
             monitor.add_plain(name, self._read[name])
         parts: list[Source | Sink] = [*sinks, *(source for _, source in sources)]

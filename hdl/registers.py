@@ -16,9 +16,11 @@ COUNTERS = ("cycles", "array_beats", "vector_beats", "words_read", "words_writte
 
 
 class Registers(wiring.Component):
-    """Decode of ``hdl/data/registers.rdl``, 32-bit words. A write to a word that cannot be written, any write but *control* and *mask*
-    while busy, *start* while busy, and every address without a register are answered SLVERR and
-    change nothing.
+    """Decode of ``hdl/data/registers.rdl``, 32-bit words.
+
+    A write to a word that cannot be written, any write but *control* and *mask* while busy,
+    *start* while busy, and every address without a register are answered SLVERR and change
+    nothing. The lowest two bits of an address do not matter.
 
     Parameters
     ----------
@@ -247,4 +249,3 @@ class Registers(wiring.Component):
                         m.d.sync += [self.s_axi_rdata.eq(shown), self.s_axi_rresp.eq(OKAY)]
                         if register.name.removesuffix("_low") in counters:
                             m.d.sync += high.eq(counters[register.name.removesuffix("_low")][32:])
-

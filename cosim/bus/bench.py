@@ -5,35 +5,25 @@ compared, as in ``cosim.bench``.
 """
 
 import json
-import os
 import pickle
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cosim.build import Model, VerilatorRunner, build_model
+from cosim.bus.verdict import BusVerdict
 from cosim.generate import generate
 from golden.errors import UserError
 from golden.files import cache_folder, ensure_writable_folder
 from hdl.axi_wrapper import wrap
 from hdl.emit import write
 
-__all__ = ["BusVerdict", "finish", "run_bus", "task", "wrapped"]
+__all__ = ["run_bus", "wrapped"]
 
 SECONDS = 600.0
-
-
-@dataclass(frozen=True)
-class BusVerdict:
-    """``compared``: beats or accesses; ``mismatches``: one line each; ``cycles`` simulated."""
-
-    compared: int
-    cycles: int
-    mismatches: Sequence[str]
 
 
 def wrapped(block: str, parameters: Mapping[str, Any], folder: Path) -> Path:
@@ -100,27 +90,3 @@ def _failure(folder: Path, reason: str) -> UserError:
     kept.write_text(text)
     lines = [line.strip() for line in text.splitlines() if "Error" in line]
     return UserError(f"{reason}: {lines[-1] if lines else 'no message'} (log: {kept})")
-
-
-def task() -> dict[str, Any]:
-    """Inside the simulator: the task."""
-    found: dict[str, Any] = pickle.loads(
-        (Path(os.environ["STEPSCALE_RUN"]) / "task.pickle").read_bytes()
-    )
-    return found
-
-
-def finish(verdict: BusVerdict) -> None:
-    """Inside the simulator: leave the verdict."""
-    folder = Path(os.environ["STEPSCALE_RUN"])
-    part = folder / "verdict.json.part"
-    part.write_text(
-        json.dumps(
-            {
-                "compared": verdict.compared,
-                "cycles": verdict.cycles,
-                "mismatches": list(verdict.mismatches),
-            }
-        )
-    )
-    part.rename(folder / "verdict.json")

@@ -1,19 +1,26 @@
 """What the benches of this folder are given: cases of the blocks, the fields of the registers."""
 
+import tempfile
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from cosim.bus.bench import BusVerdict, run_bus
+from cosim.accelerator_run.golden_run import data_region, golden_run
+from cosim.accelerator_run.run import BASES, START, register_lines
+from cosim.bus.bench import run_bus
+from cosim.bus.verdict import BusVerdict
 from cosim.manifest import load_manifest
 from cosim.script import CaseScript, compile_case
+from golden.accelerator.compiler import Program
+from golden.calibration.artifact import Artifact
 from golden.errors import UserError
 from hdl.axi_wrapper import stream_prefix
-from hdl.register_map import PARAMETERS, compiled
+from hdl.register_map import PARAMETERS, addresses, compiled
 
-__all__ = ["SHARES", "STREAM_BLOCKS", "check_registers", "check_streams"]
+__all__ = ["SHARES", "STREAM_BLOCKS", "check_accelerator", "check_registers", "check_streams"]
 
+CYCLES_MAX = 2_000_000  # of a run
 SHARES = (0.0, 0.3, 0.7)
 """Of the cycles in which every source and sink pauses."""
 STREAM_BLOCKS: Mapping[str, Mapping[str, Any]] = {
@@ -84,3 +91,25 @@ def check_registers(rtl: Path, *, seed: int, share: float) -> BusVerdict:
     registers = compiled({name: parameters[name] for name in PARAMETERS})
     work = {"registers": registers, "driven": _DRIVEN, "idle": _IDLE, "share": share}
     return run_bus(rtl, "tb_registers", work, seed=seed)
+
+
+def check_accelerator(
+    rtl: Path, program: Program, artifact: Artifact, *, steps: range, seed: int, share: float
+) -> BusVerdict:
+    """Run ``steps`` of ``program`` from the noise of ``seed``; every byte of the data region."""
+    data = data_region(program, artifact, seed)
+    with tempfile.TemporaryDirectory(prefix="stepscale-") as folder:
+        golden = golden_run(program, data, steps, Path(folder))
+    regions = {**program.regions, "data": data}
+    lines = [line.split() for line in register_lines(program, steps, len(data))]
+    writes = [(int(at, 16), int(value, 16)) for _, at, value in lines]
+    registers = addresses()
+    work = {
+        "memory": {BASES[name]: bytes(content) for name, content in regions.items()},
+        "writes": [*writes, (registers["control"], START)],
+        "data": (BASES["data"], golden.data),
+        "status": registers["status"],
+        "limit": CYCLES_MAX,
+        "share": share,
+    }
+    return run_bus(rtl, "tb_accelerator", work, seed=seed)

@@ -1,8 +1,9 @@
 """An AXI4-Lite master of cocotbext-axi at the registers: every field, every hole.
 
-Task: ``registers``, of ``hdl.register_map``; ``driven``, (register, field) -> the block's input that it
-shows; ``share``, of paused cycles on every channel. Each register is read after the reset, written
-with patterns under every byte strobe, and read back; what may not be written must not move.
+Task: ``registers``, of ``hdl.register_map``; ``driven``, (register, field) -> the block's
+input that it shows; ``share``, of paused cycles on every channel. Each register is read after the
+reset, written with patterns under every byte strobe, and read back; what may not be written must
+not move.
 """
 
 import random
@@ -14,7 +15,7 @@ from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from cosim.bus import clock
-from cosim.bus.bench import BusVerdict, finish, task
+from cosim.bus.verdict import BusVerdict, finish, task
 from hdl.register_map import ADDRESS_BITS, Register
 
 __all__ = ["fields"]

@@ -1,7 +1,7 @@
 """AXI4-Stream sources and sinks of cocotbext-axi round a block: every beat, in order.
 
-Task: ``inputs`` and ``outputs``, prefix -> (bytes of a beat, beats as integers); ``plain``, values of
-plain inputs; ``share``, of paused cycles on every stream.
+Task: ``inputs`` and ``outputs``, prefix -> (bytes of a beat, beats as integers); ``plain``,
+values of plain inputs; ``share``, of paused cycles on every stream.
 """
 
 import random
@@ -13,7 +13,7 @@ from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiStreamBus, AxiStreamSink, AxiStreamSource
 
 from cosim.bus import clock
-from cosim.bus.bench import BusVerdict, finish, task
+from cosim.bus.verdict import BusVerdict, finish, task
 
 __all__ = ["streams"]
 
