@@ -24,6 +24,19 @@ def verilog(
     out: Annotated[
         Path, typer.Option(help="folder to write; all: one folder for each block in it")
     ] = Path("out/verilog"),
+    package: Annotated[
+        Path | None,
+        typer.Option(
+            help="write a package here instead: Verilog, AMBA wrapper, smoke bench, "
+            "constraints, FuseSoC core, registers, driver, README"
+        ),
+    ] = None,
+    artifact: Annotated[
+        Path | None,
+        typer.Option(
+            help="what the smoke bench of a packaged accelerator runs [default: embedded]"
+        ),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="lint with verilator -Wall")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
 ) -> None:
@@ -38,6 +51,11 @@ def verilog(
     from golden.files import atomic_write, ensure_writable_folder
     from hdl.emit import write
 
+    if package is None and artifact is not None:
+        raise UserError("--artifact belongs to --package of the accelerator")
+    if package is not None:
+        _package(block, rows, cols, parse_settings(settings or []), package, artifact, json_file)
+        return
     names = block_names(block)
     parsed = parse_settings(settings or [])
     several = len(names) > 1
@@ -83,6 +101,49 @@ def verilog(
             *([record["lint"]] if check else []),
         )
     Console().print(table)
+
+
+def _package(
+    block: str,
+    rows: int,
+    cols: int,
+    parsed: dict[str, Any],
+    folder: Path,
+    artifact: Path | None,
+    json_file: Path | None,
+) -> None:
+    import json
+
+    from cosim.commands._progress import shown
+    from cosim.generate import block_names, block_parameters
+    from cosim.package.package import write_package
+    from golden.calibration.artifact import Artifact, embedded_artifact
+    from golden.files import atomic_write, ensure_writable_folder
+
+    names = block_names(block)
+    if len(names) != 1:
+        raise UserError("--package takes one block, got all")
+    parameters = block_parameters(block, rows, cols, parsed, strict=True)
+    if block == "accelerator" and "size" not in parameters:
+        if rows != cols:
+            raise UserError(f"the accelerator's array is square, got --rows {rows} --cols {cols}")
+        parameters["size"] = rows
+    if json_file is not None:
+        ensure_writable_folder(json_file.parent)
+    tables = None
+    if block == "accelerator":
+        tables = embedded_artifact() if artifact is None else Artifact.load(artifact)
+    elif artifact is not None:
+        raise UserError(f"--artifact belongs to the accelerator, not to block {block}")
+    with shown() as progress:
+        manifest = write_package(block, parameters, folder, tables, progress)
+    if json_file is not None:
+        with atomic_write(json_file) as temporary:
+            temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+    typer.echo(
+        f"{folder}: package of {block}, {len(manifest['package'])} files; README.md names them"
+    )
+    typer.echo(f"check it with Verilator alone: make -C {folder / 'sim'}")
 
 
 def _count(ports: list[dict[str, Any]], kind: str) -> str:

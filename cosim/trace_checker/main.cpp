@@ -7,7 +7,8 @@
 // --stop ends a case at its first mismatch. --case plays case N alone; with --waves the cases before
 // it too, which leave the design as it was, and keeps cycles FROM..TO of case N. --value holds
 // a plain input at V in every case, whatever the trace says. --coverage FILE, in a program built for
-// it, writes what Verilator counted over all cases.
+// it, writes what Verilator counted over all cases. --check prints a summary and exits with 1 unless
+// something was compared and all of it agreed.
 #include <verilated.h>
 #ifdef STEPSCALE_COVERAGE
 #include <verilated_cov.h>
@@ -41,7 +42,7 @@ enum Mode : uint64_t { CYCLES = 0, BEATS = 1 };
 
 struct Options {
     std::string trace, verdict, waves, coverage;
-    bool bare = false, stop = false;
+    bool bare = false, stop = false, check = false;
     std::vector<std::pair<std::string, uint64_t>> values;
     uint64_t only = UINT64_MAX, from = 0, to = UINT64_MAX;
 };
@@ -369,6 +370,20 @@ void write_verdict(const std::string& path, const std::vector<Verdict>& verdicts
         fail(path + ": cannot be written");
 }
 
+int summary(const std::vector<Verdict>& verdicts) {
+    unsigned long long cycles = 0, beats = 0, mismatches = 0;
+    const Difference* first = nullptr;
+    for (const Verdict& v : verdicts) {
+        cycles += v.cycles, beats += v.beats, mismatches += v.mismatches;
+        if (first == nullptr && !v.differences.empty()) first = &v.differences.front();
+    }
+    std::printf("%llu cycles, %llu beats compared, %llu mismatches\n", cycles, beats, mismatches);
+    if (first != nullptr)
+        std::printf("first: %s of %s in cycle %llu: expected %s, got %s\n", first->kind, first->stream,
+                    static_cast<unsigned long long>(first->cycle), first->expected.c_str(), first->got.c_str());
+    return beats != 0 && mismatches == 0 ? 0 : 1;
+}
+
 Options parse(int argc, char** argv) {
     if (argc < 3) fail("needs TRACE and VERDICT");
     Options options;
@@ -379,6 +394,7 @@ Options parse(int argc, char** argv) {
         const auto number = [&] { return ++n < argc ? std::strtoull(argv[n], nullptr, 10) : 0; };
         if (word == "--bare") options.bare = true;
         else if (word == "--stop") options.stop = true;
+        else if (word == "--check") options.check = true;
         else if (word == "--case") options.only = number();
         else if (word == "--coverage" && n + 1 < argc) options.coverage = argv[++n];
         else if (word == "--waves" && n + 3 < argc) {
@@ -413,7 +429,7 @@ int run(int argc, char** argv) {
     if (!options.coverage.empty()) context.coveragep()->write(options.coverage);
 #endif
     write_verdict(options.verdict, verdicts, seconds);
-    return 0;
+    return options.check ? summary(verdicts) : 0;
 }
 
 }  // namespace

@@ -1,0 +1,277 @@
+"""Writes a package: everything that an integration of one block needs, in one folder.
+
+``rtl/`` Verilog and the AMBA wrapper, ``sim/`` a smoke bench for Verilator alone, ``constraints/``,
+``doc/``, and for the accelerator ``registers/``, ``driver/`` and ``images/``. ``manifest.json`` is
+written last and lists every file with its hash.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from cosim.accelerator_run.golden_run import data_region, golden_run
+from cosim.generate import generate
+from cosim.manifest import load_manifest
+from cosim.package import texts
+from cosim.package.diagram import diagram
+from cosim.package.registers import write_registers
+from cosim.trace_checker.build import HERE as CHECKER
+from cosim.trace_checker.build import SOURCES, ports_header
+from cosim.trace_checker.layout import Layout
+from cosim.trace_checker.trace import TraceWriter
+from golden.accelerator.compiler import compile_artifact
+from golden.accelerator.configuration import AcceleratorConfig
+from golden.calibration.artifact import Artifact
+from golden.cycles import Case
+from golden.errors import UserError
+from golden.files import atomic_write, ensure_writable_folder
+from hdl.axi_wrapper import Wrapper, wrap
+from hdl.blocks import BLOCKS
+from hdl.emit import EmittedDesign, write
+
+__all__ = ["PACKAGE", "packaged_blocks", "write_package"]
+
+PACKAGE = "manifest.json"
+HERE = Path(__file__).resolve().parent
+CYCLES = 5_000  # of a smoke bench, about
+SEED = 1
+MADE = ("sim/build/", "sim/verdict.json", "driver/__pycache__/", "registers/__pycache__/")
+CONFIG = ("size", "stream_words", "stream_banks", "code_words", "sum_chunks", "depth",
+          "channel_tiles")  # fmt: skip
+
+Progress = Callable[[str, int, int], None]
+
+
+def packaged_blocks() -> list[str]:
+    """Blocks that make a package: those with a bench, and the accelerator."""
+    benches = [name for name in BLOCKS if find_spec(f"cosim.tb_{name}") is not None]
+    return [*benches, "accelerator"]
+
+
+def write_package(
+    block: str,
+    parameters: Mapping[str, Any],
+    folder: Path,
+    artifact: Artifact | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> Mapping[str, Any]:
+    """Write the package of ``block`` into ``folder``, new or an older one; return its manifest.
+
+    ``artifact``: whose program the accelerator's smoke bench runs. ``UserError`` for a block
+    without a bench, a folder that holds something else, or a network that does not fit.
+    """
+    if block not in packaged_blocks():
+        raise UserError(
+            f"block {block!r} makes no package, it is a part; allowed: "
+            f"{', '.join(packaged_blocks())}"
+        )
+    old = _older(folder)
+    with tempfile.TemporaryDirectory(prefix=".stepscale-", dir=folder.parent) as name:
+        unfinished = Path(name) / "package"
+        unfinished.mkdir()
+        record = _write(block, parameters, unfinished, artifact, progress)
+        _remove(folder, old)
+        unfinished.replace(folder)
+    return record
+
+
+def _write(
+    block: str,
+    parameters: Mapping[str, Any],
+    folder: Path,
+    artifact: Artifact | None,
+    progress: Progress,
+) -> Mapping[str, Any]:
+    progress("generate", 0, 3)
+    design = generate(block, parameters)
+    wrapper = wrap(design.manifest)
+    write(design, folder / "rtl")
+    (folder / "rtl" / f"{wrapper.top}.v").write_text(wrapper.text)
+    rtl = [f"rtl/{name}" for name in (*design.files, f"{wrapper.top}.v")]
+    (folder / "files.f").write_text(texts.file_list(rtl))
+    (folder / "constraints").mkdir()
+    for name, text in (("sdc", texts.sdc("aclk", "aresetn")), ("lpf", texts.lpf("aclk")),
+                       ("pdc", texts.pdc("aclk"))):  # fmt: skip
+        (folder / "constraints" / f"{block}.{name}").write_text(text)
+    progress("smoke bench", 1, 3)
+    if block == "accelerator":
+        if artifact is None:
+            raise UserError("a package of the accelerator needs an artifact to run")
+        bench = _accelerator(folder, design, artifact)
+    else:
+        bench = _block(folder, design)
+    progress("texts", 2, 3)
+    _texts(folder, design, wrapper, rtl, bench)
+    return _manifest(folder, design, wrapper)
+
+
+def _older(folder: Path) -> set[str]:
+    """Files of an older package, what its smoke bench made included; refuse anything else."""
+    ensure_writable_folder(folder)
+    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+    try:
+        listed = {PACKAGE, *json.loads((folder / PACKAGE).read_text())["package"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = set()
+    foreign = sorted(name for name in there - listed if not (listed and name.startswith(MADE)))
+    if foreign:
+        raise UserError(
+            f"package folder {folder}: holds {foreign[0]}, which no package listed; "
+            "allowed: a new or empty folder, or an older package"
+        )
+    return there
+
+
+def _remove(folder: Path, files: set[str]) -> None:
+    for name in sorted(files, key=lambda name: name != PACKAGE):  # a manifest means: complete
+        (folder / name).unlink()
+    for place in sorted(folder.rglob("*"), reverse=True):
+        place.rmdir()
+
+
+class _Bench:
+    """What the texts need to know of a smoke bench."""
+
+    def __init__(
+        self,
+        top: str,
+        sources: Sequence[str],
+        flags: Sequence[str],
+        run: Sequence[str],
+        more: Sequence[tuple[str, str]],
+    ) -> None:
+        self.top, self.sources, self.flags, self.run = top, sources, flags, run
+        self.more = more
+
+
+def _block(folder: Path, design: EmittedDesign) -> _Bench:
+    """Traces of the bench's first cases and the native checker, as the regression has them."""
+    block = design.manifest["block"]
+    simulation = folder / "sim"
+    simulation.mkdir()
+    manifest = load_manifest(folder / "rtl")
+    cases: list[Case] = []
+    for case in import_module(f"cosim.tb_{block}").cases(SEED, dict(design.manifest["parameters"])):
+        cases.append(case)
+        if sum(c.trace.cycles for c in cases) >= CYCLES:
+            break
+    with TraceWriter(simulation / "trace", manifest) as writer:
+        for case in cases:
+            writer.add(case)
+    for name in SOURCES:
+        shutil.copyfile(CHECKER / name, simulation / name)
+    (simulation / "ports.h").write_text(ports_header(Layout.of(manifest)))
+    (folder / "doc").mkdir()
+    source, picture = diagram(cases[0], block)
+    (folder / "doc" / "timing.json").write_text(source)
+    (folder / "doc" / "timing.svg").write_text(picture)
+    flags = ["-CFLAGS", "-std=c++17 -I$(CURDIR)"]
+    return _Bench(block, ["main.cpp"], flags, ["trace", "verdict.json", "--check"], [])
+
+
+def _accelerator(folder: Path, design: EmittedDesign, artifact: Artifact) -> _Bench:
+    """Registers, driver, and a program with the memory that it must leave."""
+    parameters = design.manifest["parameters"]
+    config = AcceleratorConfig(**{name: parameters[name] for name in CONFIG})
+    program = compile_artifact(artifact, config)
+    images = folder / "images"
+    images.mkdir()
+    data = data_region(program, artifact, SEED)
+    for name, content in (*program.regions.items(), ("data", data)):
+        (images / f"{name}.bin").write_bytes(content)
+    scratch = folder / "sim"
+    scratch.mkdir()
+    golden = golden_run(program, data, range(1), scratch)
+    for words in scratch.glob("*.words"):
+        words.unlink()
+    (images / "expected.bin").write_bytes(golden.data)
+    registers = folder / "registers"
+    registers.mkdir()
+    write_registers(registers, parameters, version("stepscale"))
+    shutil.copytree(
+        HERE / "driver", folder / "driver", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copyfile(HERE / "sim" / "accelerator.cpp", folder / "sim" / "accelerator.cpp")
+    (folder / "sim" / "run.h").write_text(
+        "// What this bench runs; made with the images.\n#pragma once\n"
+        f"constexpr unsigned AXI_BYTES = {parameters['axi_bytes']};\n"
+        "constexpr unsigned FIRST_STEP = 0, LAST_STEP = 0;\n"
+    )
+    flags = ["-CFLAGS", "-std=c++17 -I$(CURDIR) -I$(CURDIR)/../driver -I$(CURDIR)/../registers"]
+    sources = ["accelerator.cpp", "../driver/stepscale.c"]
+    return _Bench("accelerator_axi", sources, flags, ["../images"], [])
+
+
+def _texts(
+    folder: Path, design: EmittedDesign, wrapper: Wrapper, rtl: Sequence[str], bench: _Bench
+) -> None:
+    block = design.manifest["block"]
+    here = folder / "sim"
+    (here / "Makefile").write_text(texts.makefile(bench.top, bench.sources, bench.flags, bench.run))
+    contents = [
+        ("rtl/", f"Verilog-2001, one module a file; top `{block}`, and `{wrapper.top}` round it"),
+        ("files.f", "list of the Verilog, for `-F`"),
+        (f"{block}.core", "FuseSoC core: targets lint and sim"),
+        ("constraints/", "examples: SDC, LPF, PDC"),
+        ("sim/", "smoke bench: Verilator, make, a C++ compiler"),
+        (PACKAGE, "parameters, ports, hash of every file"),
+    ]
+    if block == "accelerator":
+        contents += [
+            ("registers/", "SystemRDL, C header, Python constants, IP-XACT, `html/index.html`"),
+            ("driver/", "driver in C and its twin in Python"),
+            ("images/", "a program, noise, and the memory that it must leave"),
+        ]
+    else:
+        contents.append(("doc/timing.svg", "cycles that the smoke bench compares"))
+    ports = [(p.name, p.direction, p.width, p.bus) for p in wrapper.ports]
+    page = f"What it does: docs/blocks/{block}.md of stepscale."
+    (folder / "README.md").write_text(texts.readme(block, design.manifest, ports, contents, page))
+    _core(folder, block, rtl, bench)
+
+
+def _core(folder: Path, block: str, rtl: Sequence[str], bench: _Bench) -> None:
+    """FuseSoC copies files to a work folder of its own: headers and data by the same paths."""
+    found = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file()]
+    wanted = ("sim/", "driver/", "images/", "registers/stepscale_registers.h")
+    simulation = []
+    for name in found:
+        if not name.startswith(wanted) or name.endswith((".py", "Makefile")):
+            continue
+        kinds = {".cpp": "file_type: cppSource", ".c": "file_type: cSource",
+                 ".h": "file_type: cppSource, is_include_file: true"}  # fmt: skip
+        simulation.append((name, kinds.get(Path(name).suffix, "file_type: user")))
+    flags = [flag.replace("$(CURDIR)", "..") for flag in bench.flags]
+    text = texts.core_file(block, version("stepscale"), rtl, simulation, flags, bench.run)
+    (folder / f"{block}.core").write_text(text)
+
+
+def _manifest(folder: Path, design: EmittedDesign, wrapper: Wrapper) -> Mapping[str, Any]:
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    record = {
+        **design.manifest,
+        "files": [f"rtl/{name}" for name in design.files],
+        "sha256": {f"rtl/{name}": h for name, h in design.manifest["sha256"].items()},
+        "wrapper": {
+            "top": wrapper.top,
+            "file": f"rtl/{wrapper.top}.v",
+            "ports": [
+                {"name": p.name, "direction": p.direction, "width": p.width, "bus": p.bus}
+                for p in wrapper.ports
+            ],
+        },
+        "package": {
+            p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in files
+        },
+    }
+    with atomic_write(folder / PACKAGE) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    return record
