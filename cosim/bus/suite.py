@@ -1,5 +1,6 @@
 """What the benches of this folder are given: cases of the blocks, the fields of the registers."""
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from importlib import import_module
@@ -18,7 +19,14 @@ from golden.errors import UserError
 from hdl.axi_wrapper import stream_prefix
 from hdl.register_map import PARAMETERS, addresses, compiled
 
-__all__ = ["SHARES", "STREAM_BLOCKS", "check_accelerator", "check_registers", "check_streams"]
+__all__ = [
+    "SHARES",
+    "STREAM_BLOCKS",
+    "check_accelerator",
+    "check_driver",
+    "check_registers",
+    "check_streams",
+]
 
 CYCLES_MAX = 2_000_000  # of a run
 SHARES = (0.0, 0.3, 0.7)
@@ -113,3 +121,24 @@ def check_accelerator(
         "share": share,
     }
     return run_bus(rtl, "tb_accelerator", work, seed=seed)
+
+
+def check_driver(rtl: Path, package: Path, *, seed: int) -> BusVerdict:
+    """Run the program of ``package`` (of the accelerator) by its Python driver.
+
+    ``rtl``: the same accelerator, as ``wrapped`` writes it.
+    """
+    parameters = load_manifest(rtl).parameters
+    images = {name: (package / "images" / f"{name}.bin").read_bytes() for name in BASES}
+    with tempfile.TemporaryDirectory(prefix="stepscale-") as folder:
+        for path in ("driver/stepscale_driver.py", "registers/stepscale_registers.py"):
+            shutil.copy(package / path, folder)
+        work = {
+            "driver": folder,
+            "regions": {name: (BASES[name], images[name]) for name in BASES},
+            "expected": (package / "images" / "expected.bin").read_bytes(),
+            "shape": {name: parameters[name] for name in PARAMETERS},
+            "steps": (0, 0),
+            "waits": CYCLES_MAX // 1000,
+        }
+        return run_bus(rtl, "tb_driver", work, seed=seed)

