@@ -163,7 +163,7 @@ class Accelerator(wiring.Component):
         units = Module()
         m.submodules.registers = registers = self.registers
         m.submodules.sequencer = sequencer = self.sequencer
-        m.submodules.units = ResetInserter(sequencer.units_reset)(units)
+        m.submodules.engines = ResetInserter(sequencer.units_reset)(units)
         for name in ("reader", "writer", "array", "vector", "mover", "table_loader",
                      "weight_loader", "scale_file", "stream", "codes", "sums",
                      "row_scales"):  # fmt: skip

@@ -156,7 +156,8 @@ def _lines(
     for line in assigns:
         yield f"    {line}"
     if unread:
-        yield f"    wire unused_bits = &{{1'b0, {', '.join(unread)}}};"
+        yield "    wire unused_bits = &{1'b0,"
+        yield ",\n".join(f"        {name}" for name in unread) + "};"
     yield f"    {block} core ("
     entries = [f"        .{name}({net})" for name, net in pins.items()]
     yield ",\n".join(entries)

@@ -80,9 +80,9 @@ def test_the_readme_names_every_port_and_every_field(requantizer):
 
 
 def test_the_file_list_is_lint_clean(requantizer):
-    words = [verilator_binary(), "--lint-only", "-Wall", "--top-module", "requantizer_axi"]
+    words = [str(verilator_binary()), "--lint-only", "-Wall", "--top-module", "requantizer_axi"]
     done = subprocess.run(
-        [*words, "-F", requantizer / "files.f"],
+        [*words, "-F", str(requantizer / "files.f")],
         env=verilator_environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -172,17 +172,21 @@ def test_the_package_describes_the_registers_of_its_sizes(accelerator):
     compiler = RDLCompiler()
     compiler.compile_file(str(accelerator / "registers" / "registers.rdl"))
     top = compiler.elaborate().top
-    assert top.find_by_path("shape.size").get_property("reset") == 8
+    field = top.find_by_path("shape.size")
+    assert field is not None
+    assert field.get_property("reset") == 8
     root = ElementTree.parse(accelerator / "registers" / "stepscale.ipxact.xml").getroot()
     space = {"x": root.tag[1:].split("}")[0]}
-    offsets = [int(e.text[2:], 16) for e in root.findall(".//x:register/x:addressOffset", space)]
+    offsets = [
+        int((e.text or "")[2:], 16) for e in root.findall(".//x:register/x:addressOffset", space)
+    ]
     assert len(offsets) == len(compiled())
     assert (accelerator / "registers" / "html" / "index.html").is_file()
 
 
 def test_python_and_c_constants_are_the_map(tmp_path, accelerator):
     registers = compiled({**dict.fromkeys(PARAMETERS, 0), **_parameters(accelerator)})
-    names = {}
+    names: dict[str, int] = {}
     exec((accelerator / "registers" / "stepscale_registers.py").read_text(), names)
     lines = ["#include <stddef.h>", "#include <stdio.h>", '#include "stepscale_registers.h"',
              "int main(void) {"]  # fmt: skip

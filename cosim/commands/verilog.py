@@ -37,7 +37,9 @@ def verilog(
             help="what the smoke bench of a packaged accelerator runs [default: embedded]"
         ),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="lint with verilator -Wall")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="lint: Verilator, and slang and Verible where installed")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
 ) -> None:
     """Generate Verilog, one module a file, and manifest.json; the same settings, the same bytes."""
@@ -48,6 +50,7 @@ def verilog(
 
     from cosim.commands._progress import shown
     from cosim.generate import block_names, block_parameters, generate, parse_settings
+    from cosim.lint import installed
     from golden.files import atomic_write, ensure_writable_folder
     from hdl.emit import write
 
@@ -76,7 +79,7 @@ def verilog(
             if check:
                 progress(f"check {name}", index, len(names))
                 _check(design, folder)
-                record["lint"] = "clean"
+                record["lint"] = ", ".join(installed())
             records.append(record)
     if json_file is not None:
         with atomic_write(json_file) as temporary:
@@ -85,7 +88,7 @@ def verilog(
     for title in ("block", "modules", "ports", "latency", "hash", "folder"):
         table.add_column(title, overflow="fold")
     if check:
-        table.add_column("lint")
+        table.add_column("lint clean")
     for record in records:
         latency = ", ".join(
             str(value) if key == "cycles" else f"{key} {value}"
@@ -151,9 +154,9 @@ def _count(ports: list[dict[str, Any]], kind: str) -> str:
 
 
 def _check(design: "EmittedDesign", folder: Path) -> None:
-    """Raise ``UserError`` with the first message of ``verilator --lint-only -Wall``."""
-    from cosim.toolchain import lint
+    """Raise ``UserError`` with the first message of a linter."""
+    from cosim.lint import lint_all
 
-    messages = lint(folder, design.manifest["top"], design.manifest["files"])
+    messages = lint_all(folder, design.manifest["top"], design.manifest["files"])
     if messages:
-        raise UserError(f"{folder}: lint: {messages[0].text}")
+        raise UserError(f"{folder}: lint: {messages[0]}")

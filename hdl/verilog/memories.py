@@ -34,8 +34,11 @@ def _init(context: Context, cell: Cell) -> list[str]:
     if len(words) > 4 and len(set(words)) == 1:
         return [
             f"  integer {name}_word;",
-            f"  initial for ({name}_word = 0; {name}_word < {len(words)}; "
-            f"{name}_word = {name}_word + 1)",
+            *wrapped(
+                f"initial for ({name}_word = 0; {name}_word < {len(words)}; "
+                f"{name}_word = {name}_word + 1)",
+                2,
+            ),
             f"    {name}[{name}_word] = {literal(words[0])};",
         ]
     inner = [f"    {name}[{index}] = {literal(word)};" for index, word in enumerate(words)]
