@@ -183,7 +183,7 @@ class Registers(wiring.Component):
 
     def _write(self, m, held, cleared):
         address, value, strobe = Signal(ADDRESS_BITS), Signal(32), Signal(4)
-        has_address, has_value = Signal(), Signal()
+        has_address, has_value = Signal(name="has_address"), Signal(name="has_value")
         acts = Signal()
         refused = Signal()
         m.d.sync += held["control"].eq(0)

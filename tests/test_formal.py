@@ -26,6 +26,9 @@ QUICK = (
     "residual.stream",
     "sampler.stream",
     "group_norm.stream",
+    "axi_reader.bus",
+    "axi_writer.bus",
+    "registers.bus",
 )
 
 
@@ -193,6 +196,24 @@ FAULTS = (
         "datapath.front", "datapath.py", "skid.o.ready.eq(operand.i.ready)", "skid.o.ready.eq(1)"
     ),
     Fault("datapath.back", "datapath.py", "held.eq(constants.payload.side)", "held.eq(acc)"),
+    Fault(
+        "axi_reader.bus",
+        "axi_reader.py",
+        "limit.eq(Mux(to_page < BURST, to_page, BURST))",
+        "limit.eq(BURST)",
+    ),
+    Fault(
+        "axi_writer.bus",
+        "axi_writer.py",
+        "self.m_axi_wlast.eq(sent + 1 == length)",
+        "self.m_axi_wlast.eq(sent + 2 == length)",
+    ),
+    Fault(
+        "registers.bus",
+        "registers.py",
+        "acts.eq(has_address & has_value & ~self.s_axi_bvalid)",
+        "acts.eq(has_address & has_value)",
+    ),
     Fault("datapath.reset", "scale_file.py", "known = Signal()", "known = Signal(reset_less=True)"),
 )
 

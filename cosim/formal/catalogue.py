@@ -5,6 +5,7 @@ from functools import partial
 
 from cosim.formal.blocks import (
     accumulator,
+    axi,
     buffers,
     datapath,
     group_norm,
@@ -237,6 +238,27 @@ PROOFS: tuple[Proof, ...] = (
         "1 x 1, conv path from the accumulator: every pixel leaves once, in order",
         datapath.back,
         cover=24,
+    ),
+    Proof(
+        "axi_reader",
+        "bus",
+        "AXI4: requests stay until taken, lie inside 4 KB, at most 16 beats; data always taken",
+        axi.reader,
+        cover=20,
+    ),
+    Proof(
+        "axi_writer",
+        "bus",
+        "the same of writes; each burst has its request, its beats, and last on the last one",
+        axi.writer,
+        cover=30,
+    ),
+    Proof(
+        "registers",
+        "bus",
+        "AXI4-Lite: one response for each access, the cycle after, stable until taken",
+        axi.registers,
+        cover=12,
     ),
 )
 
