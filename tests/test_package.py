@@ -79,6 +79,17 @@ def test_the_readme_names_every_port_and_every_field(requantizer):
     assert all(f"| {name} |" in text for name in fields)
 
 
+def test_the_chart_is_the_real_hierarchy(accelerator):
+    text = (accelerator / "README.md").read_text()
+    chart = text.split("```mermaid")[1].split("```")[0]
+    files = {path.stem: path.read_text() for path in (accelerator / "rtl").glob("*.v")}
+    edges = re.findall(r"(\w+) -->(?:\|(\d+)\|)? (\w+)", chart)
+    for parent, count, child in edges:
+        found = re.findall(rf"^ +{child} \w+ \(", files[parent], re.MULTILINE)
+        assert len(found) == int(count or 1)
+    assert {child for _, _, child in edges} | {"accelerator_axi"} == set(files)
+
+
 def test_the_file_list_is_lint_clean(requantizer):
     words = [str(verilator_binary()), "--lint-only", "-Wall", "--top-module", "requantizer_axi"]
     done = subprocess.run(

@@ -21,6 +21,7 @@ from cosim.generate import generate
 from cosim.manifest import load_manifest
 from cosim.package import texts
 from cosim.package.diagram import diagram
+from cosim.package.hierarchy import mermaid
 from cosim.package.registers import write_registers
 from cosim.trace_checker.build import HERE as CHECKER
 from cosim.trace_checker.build import SOURCES, ports_header
@@ -232,8 +233,12 @@ def _texts(
     else:
         contents.append(("doc/timing.svg", "cycles that the smoke bench compares"))
     ports = [(p.name, p.direction, p.width, p.bus) for p in wrapper.ports]
+    modules = {name.removesuffix(".v"): text for name, text in design.files.items()}
+    chart = mermaid({**modules, wrapper.top: wrapper.text}, wrapper.top)
     page = f"What it does: docs/blocks/{block}.md of stepscale."
-    (folder / "README.md").write_text(texts.readme(block, design.manifest, ports, contents, page))
+    (folder / "README.md").write_text(
+        texts.readme(block, design.manifest, ports, contents, page, chart)
+    )
     _core(folder, block, rtl, bench)
 
 

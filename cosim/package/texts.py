@@ -121,8 +121,11 @@ def readme(
     ports: Sequence[tuple[str, str, int, str]],
     contents: Sequence[tuple[str, str]],
     page: str,
+    chart: str,
 ) -> str:
-    """README; ``ports``: of the wrapper, with the bus; ``contents``: path, what it is."""
+    """README; ``ports``: of the wrapper, with the bus; ``contents``: path, what it is;
+    ``chart``: of the modules.
+    """
     parameters = [f"| `{name}` | {value} |" for name, value in manifest["parameters"].items()]
     latency = [
         f"| {'input to output' if name == 'cycles' else name} | {cycles} |"
@@ -140,6 +143,13 @@ def readme(
         "| path | what it is |",
         "|---|---|",
         *(f"| `{path}` | {what} |" for path, what in contents),
+        "",
+        "## Modules",
+        "A number counts instances.",
+        "",
+        "```mermaid",
+        chart,
+        "```",
         "",
         "## Ports",
         f"Of `{block}_axi`, wires only round `{block}`. One clock, `aclk`, rising edge;",
