@@ -9,7 +9,7 @@ PYTEST_FLAGS ?=
 SOURCES := golden hdl cosim tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint verilog formal mutation coverage synth doctor clean
+.PHONY: help setup demo test test-long lint verilog formal mutation coverage synth docs doctor clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
@@ -61,6 +61,9 @@ coverage: $(STAMP) ## what the benches exercise: functional bins, lines, branche
 synth: $(STAMP) ## area and clock of all small blocks on an ECP5
 	$(BIN)/stepscale synth --block requantizer --block silu_quantizer --block processing_element \
 	  --rows 1 --cols 1 --json out/synth.json
+
+docs: $(STAMP) ## the documentation as a site, into out/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 doctor: $(STAMP) ## what this machine lacks, with the line that mends it
 	$(BIN)/stepscale doctor

@@ -1,0 +1,158 @@
+"""The documentation site builds without a warning, and every command in its guides runs.
+
+A block ``console`` holds commands behind ``$`` and lines that must occur in what they print,
+numbers aside. A comment before it says what is special: ``long``, ``exits N``, ``not run: reason``.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hdl.blocks import BLOCKS
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+GUIDES = ("tutorial", *(f"how-to/{path.stem}" for path in sorted((DOCS / "how-to").glob("*.md"))))
+_BLOCK = re.compile(
+    r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```console\n(?P<body>.*?)^```$", re.M | re.S
+)
+SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Block:
+    """Commands, and the lines that must occur after each."""
+
+    note: str
+    commands: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def status(self):
+        """The exit status of its last command."""
+        return int(self.note.split()[1]) if self.note.startswith("exits") else 0
+
+
+def blocks(guide):
+    found = []
+    for match in _BLOCK.finditer((DOCS / f"{guide}.md").read_text()):
+        commands: list[tuple[str, list[str]]] = []
+        for line in match["body"].splitlines():
+            if line.startswith("$ "):
+                commands.append((line[2:], []))
+            else:
+                commands[-1][1].append(line)
+        found.append(Block(match["note"] or "", tuple((c, tuple(lines)) for c, lines in commands)))
+    return found
+
+
+def plain(text):
+    """Without numbers, and with single spaces."""
+    return re.sub(r"\s+", " ", re.sub(r"[\d.,]*\d", "#", text)).strip()
+
+
+def play(guide, folder, *, long):
+    """Run a page's blocks in order; ``long`` ones too, or none of them. Return commands run."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "COLUMNS": "100",
+        "TERM": "dumb",
+    }
+    done = 0
+    for block in blocks(guide):
+        if block.note.startswith("not run:") or (block.note == "long" and not long):
+            continue
+        for command, expected in block.commands:
+            ran = subprocess.run(
+                command, shell=True, cwd=folder, env=environment, capture_output=True, text=True,
+                timeout=SECONDS, check=False,
+            )  # fmt: skip
+            output = ran.stdout + ran.stderr
+            assert ran.returncode == block.status, f"{command}\n{output}"
+            for line in expected:
+                assert plain(line) in plain(output), f"{command}\n{line}\n{output}"
+            done += 1
+    return done
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_notes_are_known_and_give_a_reason(guide):
+    for block in blocks(guide):
+        assert block.commands
+        assert re.fullmatch(r"|long|exits [1-9]|not run: .{10,}", block.note), block.note
+
+
+def test_the_guides_have_commands():
+    assert sum(len(b.commands) for guide in GUIDES for b in blocks(guide)) >= 25
+    fences = [text for guide in GUIDES for text in (DOCS / f"{guide}.md").read_text().split("\n")]
+    assert not [line for line in fences if re.fullmatch(r"```(sh|bash|shell)", line)]
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize("guide", [g for g in GUIDES if any(not b.note for b in blocks(g))])
+def test_commands_of_a_page(tmp_path, guide):
+    assert play(guide, tmp_path, long=False) > 0
+
+
+@pytest.mark.cosim
+@pytest.mark.long
+@pytest.mark.parametrize("guide", [g for g in GUIDES if any(b.note == "long" for b in blocks(g))])
+def test_all_commands_of_a_page(tmp_path, guide):
+    assert play(guide, tmp_path, long=True) > 0
+
+
+def test_a_wrong_page_is_red(tmp_path, monkeypatch):
+    page = tmp_path / "wrong.md"
+    monkeypatch.setattr("tests.test_docs.DOCS", tmp_path)
+    for text in ("$ false\n", "$ echo a 1\nb 2\n"):
+        page.write_text(f"```console\n{text}```\n")
+        with pytest.raises(AssertionError):
+            play("wrong", tmp_path, long=False)
+    page.write_text(
+        "<!-- exits 1 -->\n```console\n$ false\n```\n\n```console\n$ echo a 1\na 2\n```\n"
+    )
+    assert play("wrong", tmp_path, long=False) == 2
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    site = tmp_path / "site"
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)],
+        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 40
+    loaded = re.compile(r"<(?:script|link|img)[^>]*(?:src|href)=\"?(https?:)?//", re.I)
+    text = "".join(page.read_text() for page in pages)
+    assert not [m.group() for m in loaded.finditer(text) if "canonical" not in m.group()]
+
+
+def test_commands_of_the_readme_exist():
+    """Most of them take minutes; here their options must be those that the program has."""
+    found = re.findall(r"`\.venv/bin/stepscale ([^`]+)`", (ROOT / "README.md").read_text())
+    assert len(found) > 20
+    help_of = {}
+    for words in (command.split() for command in found):
+        if words[0] not in help_of:
+            done = subprocess.run(
+                [sys.executable, "-m", "cosim.cli", words[0], "--help"],
+                cwd=ROOT, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True,
+                check=True,
+            )  # fmt: skip
+            help_of[words[0]] = done.stdout
+        for option in (word for word in words if word.startswith("--")):
+            assert re.search(rf"{option}\b", help_of[words[0]]), " ".join(words)
+
+
+def test_every_block_has_a_page():
+    text = {path.stem: path.read_text() for path in (DOCS / "blocks").glob("*.md")}
+    beside = "\n".join([*text.values(), (DOCS / "accelerator.md").read_text()])
+    for block in BLOCKS:
+        assert block in text or f"`{block}`" in beside or f"hdl/{block}.py" in beside, block
