@@ -4,13 +4,14 @@ Exit status: 0 done and right, 1 something compared did not agree, 2 bad input, 
 """
 
 import importlib
+import importlib.metadata
 import os
 import pkgutil
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -33,8 +34,20 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stepscale {importlib.metadata.version('stepscale')}")
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
-def _top(context: typer.Context) -> None:
+def _top(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="print it and end"),
+    ] = False,
+) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -60,7 +73,7 @@ def _register() -> None:
 
 def _broken(name: str, reason: str) -> Callable[[], None]:
     def command() -> None:
-        raise UserError(f"command {name} does not load: {reason}; run `make setup`")
+        raise UserError(f"command {name} does not load: {reason}; run `make setup` or pip again")
 
     return command
 
@@ -111,7 +124,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of the installed program."""
+    """Run the program's command line, once ``stepscale.__main__`` has found the packages."""
     signal.signal(signal.SIGTERM, _terminated)
     # read when torch is imported: threads that spin while they wait cost minutes on a busy machine
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golden.errors import UserError
+from golden.files import user_cache_folder
 
 __all__ = [
     "LintMessage",
@@ -50,7 +51,7 @@ def verilator_binary() -> Path:
 def _program_folder() -> Path:
     """Return a folder that holds a link ``verilator`` to the program, made once for a user."""
     binary = verilator_binary()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stepscale" / "bin"
+    cache = user_cache_folder() / "bin"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         for name in ("verilator", "verilator_bin"):

@@ -8,15 +8,21 @@ from pathlib import Path
 
 from golden.errors import UserError
 
-__all__ = ["atomic_write", "cache_folder", "ensure_writable_folder"]
+__all__ = ["atomic_write", "cache_folder", "ensure_writable_folder", "user_cache_folder"]
 
 
 def cache_folder() -> Path:
-    """Return ``build/`` of a checkout, else ``stepscale`` in the user's cache folder."""
+    """Return ``build/`` of a checkout that can be written, else ``user_cache_folder()``."""
     root = Path(__file__).resolve().parent.parent
     if (root / "pyproject.toml").is_file() and os.access(root, os.W_OK):
         return root / "build"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stepscale"
+    return user_cache_folder()
+
+
+def user_cache_folder() -> Path:
+    """Return ``stepscale`` in the user's cache folder; XDG takes a relative one for none."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (named if named.is_absolute() else Path.home() / ".cache") / "stepscale"
 
 
 def ensure_writable_folder(path: Path) -> Path:
