@@ -6,10 +6,10 @@ STAMP := $(VENV)/.stepscale
 PIP_FLAGS ?=
 WORKERS ?= 2
 PYTEST_FLAGS ?=
-SOURCES := golden hdl cosim tests
+SOURCES := stepscale golden hdl cosim tests .ci/release.py setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint verilog formal mutation coverage synth docs doctor clean
+.PHONY: help setup demo test test-long lint verilog formal mutation coverage synth docs doctor release clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
@@ -67,6 +67,11 @@ docs: $(STAMP) ## the documentation as a site, into out/site
 
 doctor: $(STAMP) ## what this machine lacks, with the line that mends it
 	$(BIN)/stepscale doctor
+
+release: $(STAMP) ## sdist, wheel and SBOM of the last commit into out/dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
+	  -c constraints.txt -e '.[dev,release]'
+	$(BIN)/python .ci/release.py --pip-flags '$(PIP_FLAGS)'
 
 clean: ## remove builds, output and caches, and .venv
 	rm -rf build out $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
