@@ -53,7 +53,7 @@ def packages() -> Path:
     try:
         for name in NAMES:
             spec = importlib.util.find_spec(name)
-            _refuse_other(name, spec and spec.origin, root, "is found before ours")
+            _refuse_other(name, spec.origin if spec else None, root, "is found before ours")
     except BaseException:
         sys.path[:] = before
         raise

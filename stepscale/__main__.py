@@ -1,4 +1,4 @@
-"""The program ``stepscale``, also ``python -m stepscale``: finds its packages, then runs ``cosim.cli``.
+"""The program ``stepscale``, also ``python -m stepscale``: finds its packages, runs ``cosim.cli``.
 
 Python processes that it starts find the same packages: ``PYTHONPATH`` begins with their folder, and
 ``PYTHONSAFEPATH`` keeps the current folder, where a user's own ``hdl/`` may lie, off their path.
