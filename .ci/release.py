@@ -38,11 +38,11 @@ def _run(*command: str | Path, cwd: Path = ROOT, **more: str) -> str:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
         [str(word) for word in command], cwd=cwd, env={**environment, **more},
-        stdout=subprocess.PIPE, text=True, check=False,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         words = " ".join(str(word) for word in command)
-        sys.exit(f"error: status {done.returncode} of: {words}\n{done.stdout}".strip())
+        sys.exit(f"{done.stdout}{done.stderr}error: status {done.returncode} of: {words}")
     return done.stdout.strip()
 
 
