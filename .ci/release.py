@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,11 @@ def sbom(python: Path, wheel: Path, scratch: Path, epoch: str) -> dict[str, Any]
     subject = found["metadata"]["component"]
     subject["purl"] = f"pkg:pypi/{subject['name']}@{subject['version']}?file_name={wheel.name}"
     subject["hashes"] = [{"alg": "SHA-256", "content": _sha256(wheel)}]
+    needed = {_plain(re.split(r"[^\w.-]", word)[0]) for word in _project()["dependencies"]}
+    references = {_plain(part["name"]): part["bom-ref"] for part in found["components"]}
+    for node in found["dependencies"]:
+        if node["ref"] == subject["bom-ref"]:  # the tool counts packages of our extras, too
+            node["dependsOn"] = sorted(references[name] for name in needed)
     pinned = dict(line.split("==") for line in PINS.read_text().splitlines() if "==" in line)
     versions = {_plain(name): version for name, version in pinned.items()}
     for part in found["components"]:
@@ -114,6 +120,11 @@ def sbom(python: Path, wheel: Path, scratch: Path, epoch: str) -> dict[str, Any]
             if name not in LICENCES:
                 sys.exit(f"error: {name} declares no licence; add it to LICENCES after a look")
             part["licenses"] = [{"license": {"id": LICENCES[name]}}]
+    return found
+
+
+def _project() -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return found
 
 
