@@ -220,18 +220,17 @@ def test_wheel_in_an_environment_of_its_own(tmp_path, hostile):
         hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(wheel.read_bytes()).digest()
     )
 
-    # dependencies come from this environment; a path file does not run the path files there, so
-    # that an editable stepscale stays out
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("PYTHONPATH", None)
     own = tmp_path / "env"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", own], check=True)
     folder = own / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
-    (folder / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     pip = [sys.executable, "-m", "pip", "--python", own / "bin" / "python", "install", "--quiet"]
-    subprocess.run([*pip, "--no-deps", "--no-index", wheel], check=True)
+    subprocess.run([*pip, "--no-deps", "--no-index", wheel], check=True, env=environment)
+    # after pip, which must not look there; the path files of that folder are not run, so that an
+    # editable stepscale stays out
+    (folder / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     before = files(folder)
-
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    environment.pop("PYTHONPATH", None)
 
     def program(*words):
         return subprocess.run(
