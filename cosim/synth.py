@@ -11,8 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from cosim.synth_targets import macs_of
 from cosim.yosys import has_nextpnr, run_nextpnr, run_yosys
 from hdl.emit import EmittedDesign
 
@@ -80,15 +82,25 @@ class Synthesis:
     mhz: tuple[float, ...] | None
     parts: tuple[Part, ...] = ()
 
+    @property
+    def mhz_median(self) -> float:
+        """Median over the seeds; 0 if none was placed."""
+        return round(median(self.mhz), 1) if self.mhz else 0.0
+
     def record(self) -> dict[str, Any]:
         """Return the figures under the names that other programs rely on."""
+        macs = macs_of(self.name, self.parameters)
         return {
             "name": self.name,
+            "target": "ecp5",
             "parameters": self.parameters,
             **self.cells.record(),
+            **({"lut_eq_per_mac": round(self.cells.lut_eq / macs, 2)} if macs else {}),
             "seeds": list(self.seeds),
             "mhz": None if self.mhz is None else list(self.mhz),
             "mhz_min": None if self.mhz is None else min(self.mhz),
+            "mhz_median": None if self.mhz is None else self.mhz_median,
+            "mhz_most": None if self.mhz is None else max(self.mhz),
             "parts": [
                 {"module": p.module, "instances": p.instances, **p.cells.record()}
                 for p in self.parts

