@@ -195,6 +195,17 @@ def test_the_package_describes_the_registers_of_its_sizes(accelerator):
     assert (accelerator / "registers" / "html" / "index.html").is_file()
 
 
+def test_without_the_extra_there_is_no_ipxact(tmp_path, monkeypatch):
+    monkeypatch.setattr("cosim.package.registers.has_ipxact", lambda: False)
+    write_registers(tmp_path, _small(), "1")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"registers.rdl", "stepscale_registers.h", "stepscale_registers.py", "html"} == names
+
+
+def _small():
+    return {**dict.fromkeys(PARAMETERS, 16), "size": 8}
+
+
 def test_python_and_c_constants_are_the_map(tmp_path, accelerator):
     registers = compiled({**dict.fromkeys(PARAMETERS, 0), **_parameters(accelerator)})
     names: dict[str, int] = {}

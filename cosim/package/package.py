@@ -22,7 +22,7 @@ from cosim.manifest import load_manifest
 from cosim.package import texts
 from cosim.package.diagram import diagram
 from cosim.package.hierarchy import mermaid
-from cosim.package.registers import write_registers
+from cosim.package.registers import has_ipxact, write_registers
 from cosim.trace_checker.build import HERE as CHECKER
 from cosim.trace_checker.build import SOURCES, ports_header
 from cosim.trace_checker.layout import Layout
@@ -226,7 +226,11 @@ def _texts(
     ]
     if block == "accelerator":
         contents += [
-            ("registers/", "SystemRDL, C header, Python constants, IP-XACT, `html/index.html`"),
+            (
+                "registers/",
+                "SystemRDL, C header, Python constants, `html/index.html`"
+                + (", IP-XACT" if has_ipxact() else ""),
+            ),
             ("driver/", "driver in C and its twin in Python"),
             ("images/", "a program, noise, and the memory that it must leave"),
         ]

@@ -6,17 +6,17 @@ PeakRDL writes the C header, the HTML pages and IP-XACT; the Python constants ar
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from peakrdl_cheader.exporter import CHeaderExporter
 from peakrdl_html import HTMLExporter
-from peakrdl_ipxact import IPXACTExporter
 from systemrdl import RDLCompiler
 from systemrdl.node import AddrmapNode, FieldNode
 
 from hdl.register_map import PARAMETERS, SOURCE, compiled
 
-__all__ = ["causes", "rdl_text", "write_registers"]
+__all__ = ["causes", "has_ipxact", "rdl_text", "write_registers"]
 
 
 def rdl_text(parameters: Mapping[str, int]) -> str:
@@ -43,8 +43,13 @@ def causes() -> tuple[str, ...]:
     return tuple(str(member.rdl_desc) for member in members)
 
 
+def has_ipxact() -> bool:
+    """Whether the extra ``ipxact`` is installed."""
+    return find_spec("peakrdl_ipxact") is not None
+
+
 def write_registers(folder: Path, parameters: Mapping[str, int], version: str) -> None:
-    """Write ``registers.rdl``, headers for C and Python, IP-XACT, ``html/``."""
+    """Write ``registers.rdl``, headers for C and Python, ``html/``; IP-XACT with the extra."""
     source = folder / "registers.rdl"
     source.write_text(rdl_text(parameters))
     compiler = RDLCompiler()
@@ -52,8 +57,11 @@ def write_registers(folder: Path, parameters: Mapping[str, int], version: str) -
     top = compiler.elaborate().top
     (folder / "stepscale_registers.h").write_text(_header(top))
     (folder / "stepscale_registers.py").write_text("\n".join(_constants(parameters)) + "\n")
-    xml = IPXACTExporter(vendor="stepscale", library="ip", version=version)
-    xml.export(top, str(folder / "stepscale.ipxact.xml"))
+    if has_ipxact():
+        from peakrdl_ipxact import IPXACTExporter  # noqa: PLC0415 (GPL: an extra of the user's own)
+
+        xml = IPXACTExporter(vendor="stepscale", library="ip", version=version)
+        xml.export(top, str(folder / "stepscale.ipxact.xml"))
     HTMLExporter().export(top, str(folder / "html"), skip_not_present=False)
 
 
