@@ -21,6 +21,7 @@ GUIDES = ("tutorial", *(f"how-to/{path.stem}" for path in sorted((DOCS / "how-to
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```console\n(?P<body>.*?)^```$", re.M | re.S
 )
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 SECONDS = 600
 
 
@@ -55,23 +56,27 @@ def plain(text):
     return re.sub(r"\s+", " ", re.sub(r"[\d.,]*\d", "#", text)).strip()
 
 
-def play(guide, folder, *, long):
-    """Run a page's blocks in order; ``long`` ones too, or none of them. Return commands run."""
+def run(command, folder):
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "COLUMNS": "100",
         "TERM": "dumb",
     }
+    return subprocess.run(
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True,
+        timeout=SECONDS, check=False,
+    )  # fmt: skip
+
+
+def play(guide, folder, *, long):
+    """Run a page's blocks in order; ``long`` ones too, or none of them. Return commands run."""
     done = 0
     for block in blocks(guide):
         if block.note.startswith("not run:") or (block.note == "long" and not long):
             continue
         for command, expected in block.commands:
-            ran = subprocess.run(
-                command, shell=True, cwd=folder, env=environment, capture_output=True, text=True,
-                timeout=SECONDS, check=False,
-            )  # fmt: skip
+            ran = run(command, folder)
             output = ran.stdout + ran.stderr
             assert ran.returncode == block.status, f"{command}\n{output}"
             for line in expected:
@@ -80,7 +85,7 @@ def play(guide, folder, *, long):
     return done
 
 
-@pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.parametrize("guide", (*GUIDES, "../README"))
 def test_notes_are_known_and_give_a_reason(guide):
     for block in blocks(guide):
         assert block.commands
@@ -89,8 +94,26 @@ def test_notes_are_known_and_give_a_reason(guide):
 
 def test_the_guides_have_commands():
     assert sum(len(b.commands) for guide in GUIDES for b in blocks(guide)) >= 25
-    fences = [text for guide in GUIDES for text in (DOCS / f"{guide}.md").read_text().split("\n")]
-    assert not [line for line in fences if re.fullmatch(r"```(sh|bash|shell)", line)]
+
+
+@pytest.mark.parametrize("guide", (*GUIDES, "../README"))
+def test_commands_stand_in_no_other_block(guide):
+    for language, body in _FENCE.findall((DOCS / f"{guide}.md").read_text()):
+        if language != "console":
+            assert language not in {"sh", "bash", "shell"}
+            assert not re.search(r"^(\$|stepscale|make|dask|python|pip) ", body, re.M), body
+
+
+@pytest.mark.cosim
+def test_quick_commands_of_the_readme(tmp_path):
+    """Those that take seconds; the options of the others are checked below."""
+    found = re.findall(r"`\.venv/bin/(stepscale ([a-z]+)[^`]*)`", (ROOT / "README.md").read_text())
+    quick = [command for command, verb in found if verb in {"verilog", "compile"}]
+    quick = [command for command in quick if "--package" not in command]
+    assert len(quick) >= 2
+    for command in quick:
+        done = run(command, tmp_path)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.cosim
