@@ -81,10 +81,13 @@ def draw(points: Sequence[Point], path: Path, title: str) -> None:
             point.label, (x, y), textcoords="offset points", xytext=(6, -4 if on else 6),
             fontsize=7, color="black" if on else "0.4",
         )  # fmt: skip
-    axes.margins(x=0.15)
+    axes.margins(x=0.25)
     axes.set(title=title, xlabel="area, LUT-eq", ylabel="throughput, 10^9 MACs a second")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
     axes.grid(visible=True, which="both", color="0.93")
     suffix = path.suffix.lstrip(".") or "png"
     with atomic_write(path) as temporary:

@@ -17,6 +17,7 @@ __all__ = ["synth"]
 
 Progress = Callable[[str, int, int], None]
 Rows = list[list[str]]
+WIDTH = 160
 
 
 def synth(
@@ -226,7 +227,10 @@ def _show(device: str, titles: Sequence[str], rows: Rows) -> None:
         table.add_column(column, justify="left" if column == "block" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row, *[""] * (len(titles) - len(row)))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # nothing is cut in a file
+        console = Console(width=max(console.width, WIDTH))
+    console.print(table)
 
 
 def _markdown(titles: Sequence[str], rows: Rows) -> str:
