@@ -7,17 +7,16 @@ import numpy as np
 
 from golden.cycles import (
     STALL_PATTERNS,
-    Allowed,
     Bools,
     Case,
     CycleModel,
     CycleTrace,
-    Feedback,
     simulate,
     stall_pattern,
     truncate,
 )
 from golden.numbers import Int64
+from golden.order import Answer, Order
 
 __all__ = ["Parameters", "generator", "make_case", "side_values", "stall_choices"]
 
@@ -62,8 +61,8 @@ def make_case(
     reset_at: int | None = None,
     groups: Int64 | None = None,
     plain_in: Mapping[str, Int64] | None = None,
-    feedback: Feedback | None = None,
-    allowed: Allowed | None = None,
+    order: Order | None = None,
+    answers: Mapping[str, Answer] | None = None,
 ) -> Case:
     """Simulate ``model`` until every beat has moved; cut at cycle ``reset_at`` if given."""
 
@@ -76,9 +75,12 @@ def make_case(
         delivered={stream: beats(stream) for stream in model.outputs},
         stalls=stalls,
         plain_in=plain_in,
-        feedback=feedback,
-        allowed=allowed,
+        order=order,
+        answers=answers,
     )
     if reset_at is not None:
         trace = truncate(trace, reset_at % max(1, trace.cycles))
-    return Case(name, block, dict(parameters), payloads, trace, seed, groups)
+    return Case(
+        name, block, dict(parameters), payloads, trace, seed, groups,
+        order=order or {}, answers=answers or {},
+    )  # fmt: skip

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from cosim.datapath_traffic import Part, every_input, large_sums, random_part
+from cosim.scale_order import bank_waits, restart
 from cosim.scale_programs import random_program
 from cosim.scale_writes import all_writes, joined_writes
 from cosim.stimulus import Parameters, generator, make_case, stall_choices
 from golden.cycles import Case
 from golden.datapath import Beats, DatapathConfig, DatapathModel, DatapathOutputs, datapath
 from golden.numbers import Int64
+from golden.order import Order, Wait
 from golden.scale_tables import Table, WriteEvents
 
 __all__ = ["cases", "config_of", "datapath_case"]
@@ -92,11 +94,11 @@ def datapath_case(
     }
     entered_set = {"conv": conv["set"], "activation": activation["set"], "edge": edge["set"]}
     starts = np.cumsum([len(part.sets) for part in parts])[:-1].tolist()
-    order = _Order(events, delivered_set, entered_set, len(sets), starts, emptied)
+    order = _order(events, delivered_set, entered_set, len(sets), starts, emptied)
     return make_case(
         name, "datapath", parameters, model, payloads,
         stall_choices((*model.inputs, *model.outputs), stalls_index, seed), seed,
-        reset_at=reset_at, groups=outputs.conv_group, allowed=order.allowed,
+        reset_at=reset_at, groups=outputs.conv_group, order=order,
         plain_in={"clear": clear.astype(np.int64)},
     )  # fmt: skip
 
@@ -129,50 +131,24 @@ def _with_tile(beats: Beats, own: Sequence[str], fields: Sequence[str]) -> Beats
     return {key: beats.get(key, zeros) for key in (*own, *fields, "channel_tile")}
 
 
-class _Order:
+def _order(
+    events: WriteEvents, delivered_set: Mapping[str, Int64], entered_set: Mapping[str, Int64],
+    sets: int, starts: Sequence[int], emptied: Mapping[str, int],
+) -> Order:  # fmt: skip
     """Who waits for whom; see ``datapath_case``.
 
     ``starts``: the first set of each later part. ``emptied``: beats of a path that must have left
     before the next goes in.
     """
-
-    def __init__(
-        self, events: WriteEvents, delivered_set: Mapping[str, Int64],
-        entered_set: Mapping[str, Int64], sets: int, starts: Sequence[int],
-        emptied: Mapping[str, int],
-    ) -> None:  # fmt: skip
-        write_set = np.cumsum(np.r_[0, (events.payload["table"] == Table.COMMIT)[:-1]])
-        self.limits = np.searchsorted(write_set, np.arange(sets + 2), "right").tolist()
-        self.needs = {
-            stream: np.searchsorted(values, np.arange(sets), "right").tolist()
-            for stream, values in delivered_set.items()
-        }
-        self.restarts = [
-            (
-                int(np.searchsorted(write_set, first)),
-                {f"i_{path}": int(np.searchsorted(v, first)) for path, v in entered_set.items()},
-            )
-            for first in starts
-        ]
-        self.sets = sets
-        self.emptied = emptied
-        self.done = 0
-
-    def allowed(self, got: Mapping[str, int]) -> Mapping[str, int]:
-        """See ``golden.cycles.simulate``."""
-        while self.done < self.sets and all(
-            got[stream] >= need[self.done] for stream, need in self.needs.items()
-        ):
-            self.done += 1
-        waits = {f"i_{p}": n for p, n in self.emptied.items() if got[f"o_{p}"] < n}
-        writes = self.limits[min(self.done + 1, self.sets + 1)]
-        for begin, before in self.restarts:
-            if got["i_write"] <= begin:
-                waits = {path: min(n, waits.get(path, n)) for path, n in before.items()}
-                if any(got[path] < n for path, n in before.items()):
-                    writes = min(writes, begin)
-                break
-        return waits | {"i_write": writes}
+    write_set = np.cumsum(np.r_[0, (events.payload["table"] == Table.COMMIT)[:-1]])
+    order: dict[str, list[Wait]] = {"i_write": bank_waits(write_set, delivered_set, sets)}
+    for path, beats in emptied.items():
+        order[f"i_{path}"] = [Wait(beats, {f"o_{path}": beats})]
+    for first in starts:
+        restart(order, int(np.searchsorted(write_set, first)), {
+            f"i_{path}": int(np.searchsorted(found, first)) for path, found in entered_set.items()
+        })  # fmt: skip
+    return order
 
 
 def cases(seed: int, parameters: Parameters) -> list[Case]:

@@ -1,6 +1,5 @@
 """Bench of ``sampler``: rows of the samplers' own tables, random and extreme ones; image bytes."""
 
-from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
@@ -10,6 +9,7 @@ from cosim.stimulus import Parameters, generator, make_case, side_values, stall_
 from golden.cycles import Case
 from golden.network.samplers import SchedulerConfig, make_sampler
 from golden.numbers import Int64, rsh
+from golden.order import Wait
 from golden.sampler import (
     COEFFICIENT_FRACTION,
     SamplerModel,
@@ -127,13 +127,11 @@ def rows_case(
     row_of_beat = np.repeat(np.arange(len(rows)), lengths)[:beats]
     image = (rng.random((beats,)) < 0.25).astype(np.int64)
     side = side_values(rng, int(parameters.get("side_width", 0)), beats)
-    sent_after = np.cumsum(lengths).tolist()  # beats of the rows up to this one
-
-    def allowed(moved: Mapping[str, int]) -> dict[str, int]:
-        held = moved["i_row"]
-        before = [0, *sent_after]
-        return {"i": before[held], "i_row": held + (moved["i"] == before[held])}
-
+    before = [0, *np.cumsum(lengths).tolist()]  # beats of the rows in front of each
+    order = {
+        "i": [Wait(before[row], {"i_row": row + 1}) for row in range(len(rows))],
+        "i_row": [Wait(row, {"i": before[row]}) for row in range(len(rows))],
+    }
     x, eps, noise = words
     payloads = {
         "i": {"x": x, "eps": eps, "noise": noise, "image": image, "side": side},
@@ -143,7 +141,7 @@ def rows_case(
     return make_case(
         name, "sampler", parameters, SamplerModel(), payloads,
         stall_choices(("i", "i_row", "o"), index, seed), seed,
-        reset_at=int(rng.integers(1, beats)) if index == 1 else None, allowed=allowed,
+        reset_at=int(rng.integers(1, beats)) if index == 1 else None, order=order,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cosim.scale_order import bank_waits, restart
 from cosim.scale_programs import (
     SETS,
     Program,
@@ -16,6 +17,7 @@ from cosim.scale_writes import all_writes
 from cosim.stimulus import Parameters, generator, make_case, side_values, stall_choices
 from golden.cycles import Case
 from golden.numbers import Int64
+from golden.order import Answer, Order, Wait
 from golden.scale_file import ScaleFileModel
 from golden.scale_tables import ScaleFileConfig, WriteEvents, lookup
 
@@ -85,77 +87,52 @@ def _joined(parts: list[dict[str, Int64]]) -> dict[str, Int64]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-class _Order:
-    """Who waits for whom: the closed loop of writes, tiles, reads and releases.
+def _order(
+    events: WriteEvents, tiles: Mapping[str, Mapping[str, Int64]], starts: list[int],
+    straggler: str, held: bool, late: bool,
+) -> Order:  # fmt: skip
+    """Who waits for whom: writes, tiles and reads.
 
     A set is overwritten only after every path has used it. Boundaries are written anew when every
     tile of the earlier sets has gone in, and tiles of later sets wait for that; a last beat of
     ``straggler`` in the last set goes in when all others are out. A beat is read after its lookup
-    came out (``held``: after all of the first two sets); a tile is released when its last beat is
-    delivered (conv: read). ``late``: a set is written when its first tile has waited on every path
-    for some cycles, in front of the set that it replaces.
+    came out (``held``: after all of the first two sets). ``late``: a set is written when its first
+    tile has waited on every path for some cycles, in front of the set that it replaces.
     """
+    sets_of = {path: tiles[path]["set"] for path in PATHS}
+    write_set = np.cumsum(np.r_[0, events.commits[:-1] >= 0])
+    sets = int(write_set[-1]) + 1
+    delivered = {_last_of(path): found for path, found in sets_of.items()}
+    order: dict[str, list[Wait]] = {"i_write": bank_waits(write_set, delivered, sets)}
+    first_reads = int(np.searchsorted(sets_of["conv"], 2)) if held else 0
+    order["i_read"] = [
+        Wait(beat, {"o_conv": max(beat + 1, first_reads)}) for beat in range(len(sets_of["conv"]))
+    ]
+    for first in starts[1:]:
+        before = {path: int(np.searchsorted(found, first)) for path, found in sets_of.items()}
+        if sets_of[straggler][before[straggler] - 1] == first - 1:
+            last = before[straggler] - 1
+            out = {_last_of(path): before[path] - (path == straggler) for path in PATHS}
+            order.setdefault(f"i_{straggler}", []).append(Wait(last, out))
+        begin = int(np.searchsorted(write_set, first))
+        restart(order, begin, {f"i_{path}": beats for path, beats in before.items()})
+    for number in range(2, sets) if late else ():
+        firsts = {f"i_{p}": int(np.searchsorted(found, number)) + 1 for p, found in sets_of.items()}
+        order["i_write"].append(Wait(int(np.searchsorted(write_set, number)), firsts, LATE))
+    return order
 
-    def __init__(
-        self, events: WriteEvents, tiles: Mapping[str, Mapping[str, Int64]], starts: list[int],
-        straggler: str, held: bool, late: bool,
-    ) -> None:  # fmt: skip
-        self.tiles = tiles
-        self.straggler = straggler
-        self.held = int(np.searchsorted(tiles["conv"]["set"], 2)) if held else 0
-        self.write_set = np.cumsum(np.r_[0, events.commits[:-1] >= 0])
-        self.sets = int(self.write_set[-1]) + 1
-        self.restarts = [
-            (
-                first,
-                int(np.searchsorted(self.write_set, first)),
-                {path: int(np.searchsorted(tiles[path]["set"], first)) for path in PATHS},
-            )
-            for first in starts[1:]
-        ]
-        places = np.arange(self.sets)
-        self.needs = {path: np.searchsorted(tiles[path]["set"], places, "right") for path in PATHS}
-        self.firsts = {path: np.searchsorted(tiles[path]["set"], places) for path in PATHS}
-        self.late = late
-        self.waited = (0, 0)  # set, cycles
 
-    def allowed(self, moved: Mapping[str, int]) -> Mapping[str, int]:
-        """See ``golden.cycles.simulate``."""
-        done = self.sets
-        for path in PATHS:
-            count = moved[_last_of(path)]
-            done = min(done, int(np.searchsorted(self.needs[path], count, "right")))
-        limits = {"i_read": moved["o_conv"] if moved["o_conv"] >= self.held else 0}
-        limits["i_write"] = int(np.searchsorted(self.write_set, done + 2, "left"))
-        if self.late:
-            limits["i_write"] = min(limits["i_write"], self._before_tiles(moved))
-        for first, begin, before in self.restarts:
-            if moved["i_write"] <= begin:
-                limits |= {f"i_{path}": before[path] for path in PATHS}
-                inside = sum(before.values()) - sum(moved[_last_of(path)] for path in PATHS)
-                if self.tiles[self.straggler]["set"][before[self.straggler] - 1] == first - 1:
-                    limits[f"i_{self.straggler}"] -= inside > 1
-                if any(moved[f"i_{path}"] < before[path] for path in PATHS):
-                    limits["i_write"] = min(limits["i_write"], begin)
-                break
-        return limits
+def _answers(tiles: Mapping[str, Mapping[str, Int64]]) -> dict[str, Answer]:
+    """Return the releases: a tile's when its last beat is delivered (conv: read).
 
-    def _before_tiles(self, moved: Mapping[str, int]) -> int:
-        """Writes before those of the next set, until its first tile has waited on every path."""
-        number = max(2, int(self.write_set[min(moved["i_write"], len(self.write_set) - 1)]))
-        waits = all(moved[f"i_{path}"] > self.firsts[path][number] for path in PATHS)
-        self.waited = (number, self.waited[1] + 1 if waits and self.waited[0] == number else 0)
-        return int(np.searchsorted(self.write_set, number + (self.waited[1] > LATE)))
-
-    def feedback(self, offered: Mapping[str, int], ready: Mapping[str, bool]) -> Mapping[str, int]:
-        """Releases; the bank beside one that is not made is any."""
-        plain = {}
-        for path in PATHS:
-            beat = offered[_last_of(path)]
-            ends = beat >= 0 and ready[_last_of(path)] and self.tiles[path]["end"][beat]
-            plain[f"release_{path}"] = int(ends)
-            plain[f"release_{path}_bank"] = int(self.tiles[path]["bank"][beat]) if beat >= 0 else 1
-        return plain
+    The bank beside one that is not made is any.
+    """
+    answers = {}
+    for path in PATHS:
+        end, bank = tiles[path]["end"].tolist(), tiles[path]["bank"].tolist()
+        answers[f"release_{path}"] = Answer(_last_of(path), end, taken=True)
+        answers[f"release_{path}_bank"] = Answer(_last_of(path), bank, idle=1)
+    return answers
 
 
 def _last_of(path: str) -> str:
@@ -220,7 +197,7 @@ def _case(index: int, seed: int, parameters: Parameters) -> Case:
         "side": read_side,
     }  # fmt: skip
     model = ScaleFileModel(tiles, events, [tables for _, sets in programs for tables in sets])
-    order = _Order(
+    order = _order(
         events, tiles, starts, PATHS[index % len(PATHS)], index == CROWDED, index in BITS
     )
     reset_at = int(rng.integers(20, 1000)) if index in RESETS else None
@@ -228,7 +205,7 @@ def _case(index: int, seed: int, parameters: Parameters) -> Case:
     return make_case(
         f"stalls{index}" + ("-reset" if reset_at else ""), "scale_file", parameters, model,
         payloads, stall_choices((*model.inputs, *model.outputs), stalls, seed), seed,
-        reset_at=reset_at, groups=found["group"], feedback=order.feedback, allowed=order.allowed,
+        reset_at=reset_at, groups=found["group"], order=order, answers=_answers(tiles),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Tiles of real layers, one after the other on the three paths of ``datapath``, as one case."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -103,11 +104,8 @@ class TileStream:
         steps = [tile["step"][0] for tile in self.conv]
         groups = sorted({artifact.group(int(step)) for step in steps})
         labels = {"layer": layer, "groups": ",".join(map(str, groups))}
-        return Case(
-            made.name, made.block, made.parameters, made.payloads, made.trace, made.seed,
-            made.groups, labels,
-            {
-                stream: {key: np.concatenate(values) for key, values in place.items()}
-                for stream, place in self.places.items()
-            },
-        )  # fmt: skip
+        places = {
+            stream: {key: np.concatenate(values) for key, values in place.items()}
+            for stream, place in self.places.items()
+        }
+        return replace(made, labels=labels, places=places)

@@ -7,7 +7,7 @@ valid, ready and beat of every stream in every cycle.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from golden.numbers import Int64
+from golden.order import Answer, Gates, Order
 
 __all__ = [
     "BUBBLE",
@@ -35,8 +36,6 @@ __all__ = [
 BUBBLE = -1
 Bools = npt.NDArray[np.bool_]
 Int32 = npt.NDArray[np.int32]
-Feedback = Callable[[Mapping[str, int], Mapping[str, bool]], Mapping[str, int]]
-Allowed = Callable[[Mapping[str, int]], Mapping[str, int]]
 
 STALL_PATTERNS = ("never", "light", "heavy", "bursty", "alternating")
 IDLE_MAX = 10_000  # far beyond any pause of a pattern and any latency: a deadlock
@@ -79,7 +78,8 @@ class Case:
     ``payloads``: stream -> field -> (beats,) or (beats, count) int64, inputs and outputs.
     ``groups``: timestep group of each beat of the first output stream, or None.
     ``labels``: for reports (layer, ...). ``places``: output stream -> label -> (beats,): where in
-    the network each beat belongs (step, pixel, first channel).
+    the network each beat belongs (step, pixel, first channel). ``order``, ``answers``: what
+    sources keep to whatever the stalls, as ``simulate`` did.
     """
 
     name: str
@@ -91,6 +91,8 @@ class Case:
     groups: Int64 | None = None
     labels: Mapping[str, str | int] = field(default_factory=dict)
     places: Mapping[str, Mapping[str, Int64]] = field(default_factory=dict)
+    order: Order = field(default_factory=dict)
+    answers: Mapping[str, Answer] = field(default_factory=dict)
 
 
 def stall_pattern(name: str, seed: int, cycles: int = _PATTERN_CYCLES) -> Bools:
@@ -246,8 +248,8 @@ def simulate(
     delivered: Mapping[str, int],
     stalls: Mapping[str, Bools],
     plain_in: Mapping[str, Int64] | None = None,
-    feedback: Feedback | None = None,
-    allowed: Allowed | None = None,
+    order: Order | None = None,
+    answers: Mapping[str, Answer] | None = None,
     cycles_max: int = 10_000_000,
     cycles_after: int = 8,
 ) -> CycleTrace:
@@ -256,16 +258,15 @@ def simulate(
     ``sent``, ``delivered``: number of beats of each input and output. ``stalls``: stream ->
     pattern, True where the source may offer a new beat or the sink is ready (repeated as
     needed; a source keeps a beat until it is accepted). ``plain_in``: port -> (any length,)
-    values, the last one held. ``feedback``: plain inputs that follow the outputs in the same
-    cycle, from the beats offered and the readies. ``allowed``: from the number of beats
-    that each stream has moved so far, how many beats of an input may be offered (none named:
-    all), for sources that wait for results. ``RuntimeError`` after ``cycles_max`` cycles, or
-    ``IDLE_MAX`` without a beat that moves, with what is missing.
+    values, the last one held. ``order``: for sources that wait for others. ``answers``: plain
+    inputs that follow the outputs in the same cycle. ``RuntimeError`` after ``cycles_max`` cycles,
+    or ``IDLE_MAX`` without a beat that moves, with what is missing.
     """
     model.reset()
     plain_in = plain_in or {}
     names = [*model.inputs, *model.outputs]
     gates = {name: stalls[name].tolist() for name in names}
+    waits = Gates(order or {})
     next_beat = dict.fromkeys(model.inputs, 0)
     pending = dict.fromkeys(model.inputs, False)
     got = dict.fromkeys(model.outputs, 0)
@@ -283,7 +284,7 @@ def simulate(
             }
             raise RuntimeError(f"golden model stopped after {cycle} cycles, beats left: {missing}")
         valid = {}
-        limits = allowed({**next_beat, **got}) if allowed else {}
+        limits = waits.limits({**next_beat, **got})
         for name in model.inputs:
             gate = gates[name]
             limit = min(sent[name], limits.get(name, sent[name]))
@@ -295,8 +296,10 @@ def simulate(
         ready = {name: gates[name][cycle % len(gates[name])] for name in model.outputs}
         plain = {n: values[min(cycle, len(values) - 1)] for n, values in plain_values.items()}
         offered = model.offered()
-        if feedback:
-            plain |= feedback(offered, ready)
+        for name, answer in (answers or {}).items():
+            beat = offered[answer.stream]
+            follows = beat >= 0 and (ready[answer.stream] or not answer.taken)
+            plain[name] = answer.values[beat] if follows else answer.idle
         i_ready, plain_out = model.evaluate(valid, ready, plain)
         accepted = {}
         for name in model.inputs:
