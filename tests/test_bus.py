@@ -1,5 +1,8 @@
 """AMBA ports under bus models that are not ours: cocotbext-axi."""
 
+from dataclasses import replace
+from itertools import product
+
 import pytest
 
 from cosim.bus.bench import wrapped
@@ -9,13 +12,17 @@ from cosim.bus.suite import (
     check_accelerator,
     check_registers,
     check_streams,
+    stream_cases,
 )
 from golden.accelerator.compiler import compile_artifact
 from golden.accelerator.configuration import AcceleratorConfig
 from golden.errors import UserError
+from hdl.blocks import BLOCKS
 from tests.small_network import small_artifact
 
 pytestmark = pytest.mark.cosim
+IN_STEP = {"sampler": "stalls2", "scale_file": "stalls2", "datapath": "stalls2"}
+"""Blocks with streams in step; a case with rows that no beat uses, with boundaries written anew."""
 SMALL = {"size": 8, "axi_bytes": 8, "segments": 16}
 
 
@@ -31,18 +38,83 @@ def test_every_field_and_every_hole(registers, share):
     assert verdict.compared > 700
 
 
+def _checked(rtl, cases, seed=0):
+    for number, (case, share) in enumerate(cases):
+        verdict = check_streams(rtl, case, seed=seed + number, share=share)
+        assert verdict.mismatches == [], (case.name, share)
+        assert verdict.compared == sum(out.transfers for out in case.trace.outputs.values()) >= 8
+
+
+def _wrong(rtl, case):
+    """What is found; an assertion of the RTL ends a run."""
+    try:
+        return check_streams(rtl, case, seed=0, share=0.3).mismatches
+    except UserError as error:
+        assert "Verilog $stop" in str(error)
+        return [str(error)]
+
+
+def _chosen(block, name=None):
+    """The block's case ``name``, or its first."""
+    return next(case for case in stream_cases(block, 0) if name in (None, case.name))
+
+
 @pytest.mark.parametrize("block", STREAM_BLOCKS)
 def test_beats_through_axi_streams(tmp_path, block):
     rtl = wrapped(block, STREAM_BLOCKS[block], tmp_path)
-    for seed, share in enumerate(SHARES):
-        verdict = check_streams(rtl, block, STREAM_BLOCKS[block], seed=seed, share=share)
-        assert verdict.mismatches == []
-        assert verdict.compared >= 8
+    _checked(rtl, [(_chosen(block, IN_STEP.get(block)), share) for share in SHARES])
 
 
-def test_a_block_of_ordered_streams_is_refused(tmp_path):
-    with pytest.raises(UserError, match="block must be one of operand"):
-        check_streams(tmp_path, "scale_file", {}, seed=0, share=0.0)
+@pytest.mark.long
+@pytest.mark.parametrize("block", STREAM_BLOCKS)
+def test_every_case_through_axi_streams(tmp_path, block):
+    rtl = wrapped(block, STREAM_BLOCKS[block], tmp_path)
+    _checked(rtl, product(stream_cases(block, 1), SHARES))
+
+
+@pytest.mark.parametrize("block", IN_STEP)
+def test_streams_out_of_step_are_seen(tmp_path, block):
+    rtl = wrapped(block, STREAM_BLOCKS[block], tmp_path)
+    free = replace(_chosen(block, IN_STEP[block]), order={})
+    assert _wrong(rtl, free)
+
+
+@pytest.mark.parametrize(
+    ("block", "old", "new", "seen"),
+    [
+        pytest.param(
+            "sampler", "s_axis_tdata[98:0]",
+            "{s_axis_tdata[98:96], s_axis_tdata[63:32], s_axis_tdata[95:64], s_axis_tdata[31:0]}",
+            "m_axis, beat", id="eps and noise swapped",
+        ),
+        pytest.param(
+            "sampler", ".o__ready(m_axis_tready)", ".o__ready(1'b1)", "m_axis: ",
+            id="beats lost in a pause of the sink",
+        ),
+        pytest.param(
+            "scale_file", ".release_edge_bank(release_edge_bank)",
+            ".release_edge_bank(!release_edge_bank)", "Verilog $stop", id="other bank released",
+        ),
+        pytest.param(
+            "datapath", ".i_edge__valid(s_axis_edge_tvalid)",
+            ".i_edge__valid(s_axis_activation_tvalid)", "m_axis_edge", id="valid of another stream",
+        ),
+    ],
+)  # fmt: skip
+def test_faults_of_a_wrapper_are_seen(tmp_path, block, old, new, seen):
+    rtl = wrapped(block, STREAM_BLOCKS[block], tmp_path)
+    file = rtl / f"{block}_axi.v"
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+    wrong = _wrong(rtl, _chosen(block, IN_STEP[block]))
+    assert any(seen in line for line in wrong), wrong
+
+
+@pytest.mark.parametrize("block", sorted(set(BLOCKS) - set(STREAM_BLOCKS)))
+def test_a_block_without_golden_beats_is_refused(block):
+    with pytest.raises(UserError, match=f"got '{block}': "):
+        stream_cases(block, 0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from cosim.accelerator_run.run import BASES, START, register_lines
 from cosim.bus.bench import run_bus
 from cosim.bus.verdict import BusVerdict
 from cosim.manifest import load_manifest
-from cosim.script import CaseScript, compile_case
+from cosim.script import compile_case
 from golden.accelerator.compiler import Program
 from golden.calibration.artifact import Artifact
+from golden.cycles import Case
 from golden.errors import UserError
 from hdl.axi_wrapper import stream_prefix
 from hdl.register_map import PARAMETERS, addresses, compiled
@@ -26,6 +28,7 @@ __all__ = [
     "check_driver",
     "check_registers",
     "check_streams",
+    "stream_cases",
 ]
 
 CYCLES_MAX = 2_000_000  # of a run
@@ -40,8 +43,17 @@ STREAM_BLOCKS: Mapping[str, Mapping[str, Any]] = {
     "group_norm": {"lanes": 2},
     "residual": {"lanes": 2},
     "softmax": {"lanes": 2, "keys_max": 16, "ahead": 2},
-}
-"""Blocks whose results do not depend on which of two streams is faster."""
+    "sampler": {"lanes": 2, "side_width": 2},
+    "scale_file": {
+        "groups": 5, "resident_groups": 3, "steps": 4, "channel_tiles": 2, "lanes": 2,
+        "conv_side": 3, "activation_side": 5, "edge_side": 1, "read_side": 6,
+    },
+    "datapath": {
+        "rows": 2, "cols": 2, "depth": 8, "groups": 5, "resident_groups": 3, "steps": 4,
+        "channel_tiles": 2, "segments": 16,
+    },
+}  # fmt: skip
+"""Every block with a bench of its own; the last three have streams in step."""
 _DRIVEN = {
     ("status", "busy"): "busy",
     ("status", "done"): "done",
@@ -55,38 +67,47 @@ _DRIVEN = {
 _IDLE = ("array_beat", "vector_beat", "read_beat", "write_beat")
 
 
-def check_streams(
-    rtl: Path, block: str, parameters: Mapping[str, Any], *, seed: int, share: float
-) -> BusVerdict:
-    """Send the beats of the first case of a block's bench through its AXI4-Stream ports.
-
-    ``rtl``: as ``wrapped`` writes it. ``UserError`` for a block that is not in ``STREAM_BLOCKS``.
-    """
+def stream_cases(block: str, seed: int) -> list[Case]:
+    """Cases of a block's bench that no reset cuts short, for its ports in ``STREAM_BLOCKS``."""
     if block not in STREAM_BLOCKS:
-        raise UserError(f"block must be one of {', '.join(STREAM_BLOCKS)}, got {block!r}")
-    script, ports = _case(rtl, block, parameters, seed)
+        raise UserError(
+            f"block must be one of {', '.join(STREAM_BLOCKS)}, got {block!r}: no golden beats"
+        )
+    cases = import_module(f"cosim.tb_{block}").cases(seed, STREAM_BLOCKS[block])
+    return [case for case in cases if not case.name.endswith("-reset")]
+
+
+def check_streams(rtl: Path, case: Case, *, seed: int, share: float) -> BusVerdict:
+    """Send the beats of ``case``, of ``stream_cases``, through a block's AXI4-Stream ports.
+
+    ``rtl``: as ``wrapped`` writes it. A beat is offered once those that it waits for have moved.
+    """
+    manifest = load_manifest(rtl / "block")
+    script = compile_case(case, manifest)
+    sizes = {port.name: -(-port.width // 8) for port in manifest.ports}
+    prefix = {name: stream_prefix(name, "in") for name in script.inputs}
+    prefix |= {name: stream_prefix(name, "out") for name in script.outputs}
     inputs = {
-        stream_prefix(name, "in"): _beats(stream.payload, ports[name])
-        for name, stream in script.inputs.items()
+        prefix[name]: _beats(stream.payload, sizes[name]) for name, stream in script.inputs.items()
     }
     outputs = {
-        stream_prefix(name, "out"): _beats(stream.payload[: stream.transfers], ports[name])
+        prefix[name]: _beats(stream.payload[: stream.transfers], sizes[name])
         for name, stream in script.outputs.items()
     }
     plain = {name: int(changes.get(0, "0"), 2) for name, changes in script.plain_in.items()}
+    order = {
+        prefix[name]: [
+            replace(wait, moved={prefix[other]: count for other, count in wait.moved.items()})
+            for wait in waits
+        ]
+        for name, waits in case.order.items()
+    }
+    answers = {
+        name: replace(answer, stream=prefix[answer.stream]) for name, answer in case.answers.items()
+    }
     work = {"inputs": inputs, "outputs": outputs, "plain": plain, "share": share}
+    work |= {"order": order, "answers": answers}
     return run_bus(rtl, "tb_stream", work, seed=seed)
-
-
-def _case(
-    rtl: Path, block: str, parameters: Mapping[str, Any], seed: int
-) -> tuple[CaseScript, Mapping[str, int]]:
-    """The first case that no reset cuts short, and the bytes of each stream's beat."""
-    manifest = load_manifest(rtl / "block")
-    bench = import_module(f"cosim.tb_{block}")
-    case = next(c for c in bench.cases(seed, parameters) if not c.name.endswith("-reset"))
-    sizes = {port.name: -(-port.width // 8) for port in manifest.ports}
-    return compile_case(case, manifest), sizes
 
 
 def _beats(payload: Any, size: int) -> tuple[int, list[int]]:
