@@ -2,58 +2,34 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from cosim.accelerator_run.golden_run import data_region, golden_run
 from cosim.accelerator_run.run import BASES, START, register_lines
 from cosim.bus.bench import run_bus
+from cosim.bus.traffic import Traffic
 from cosim.bus.verdict import BusVerdict
 from cosim.manifest import load_manifest
-from cosim.script import compile_case
+from cosim.script import pack_bits
 from golden.accelerator.compiler import Program
 from golden.calibration.artifact import Artifact
-from golden.cycles import Case
 from golden.errors import UserError
 from hdl.axi_wrapper import stream_prefix
 from hdl.register_map import PARAMETERS, addresses, compiled
 
 __all__ = [
     "SHARES",
-    "STREAM_BLOCKS",
     "check_accelerator",
     "check_driver",
     "check_registers",
     "check_streams",
-    "stream_cases",
 ]
 
 CYCLES_MAX = 2_000_000  # of a run
 SHARES = (0.0, 0.3, 0.7)
 """Of the cycles in which every source and sink pauses."""
-STREAM_BLOCKS: Mapping[str, Mapping[str, Any]] = {
-    "operand": {"rows": 2, "side_width": 2},
-    "mac_array": {"rows": 2, "cols": 2, "side_width": 2},
-    "accumulator": {"depth": 8, "cols": 2, "sum_width": 20, "side_width": 2},
-    "requantizer": {"lanes": 2, "side_width": 2},
-    "silu_quantizer": {"lanes": 2, "side_width": 2},
-    "group_norm": {"lanes": 2},
-    "residual": {"lanes": 2},
-    "softmax": {"lanes": 2, "keys_max": 16, "ahead": 2},
-    "sampler": {"lanes": 2, "side_width": 2},
-    "scale_file": {
-        "groups": 5, "resident_groups": 3, "steps": 4, "channel_tiles": 2, "lanes": 2,
-        "conv_side": 3, "activation_side": 5, "edge_side": 1, "read_side": 6,
-    },
-    "datapath": {
-        "rows": 2, "cols": 2, "depth": 8, "groups": 5, "resident_groups": 3, "steps": 4,
-        "channel_tiles": 2, "segments": 16,
-    },
-}  # fmt: skip
-"""Every block with a bench of its own; the last three have streams in step."""
 _DRIVEN = {
     ("status", "busy"): "busy",
     ("status", "done"): "done",
@@ -67,51 +43,37 @@ _DRIVEN = {
 _IDLE = ("array_beat", "vector_beat", "read_beat", "write_beat")
 
 
-def stream_cases(block: str, seed: int) -> list[Case]:
-    """Cases of a block's bench that no reset cuts short, for its ports in ``STREAM_BLOCKS``."""
-    if block not in STREAM_BLOCKS:
-        raise UserError(
-            f"block must be one of {', '.join(STREAM_BLOCKS)}, got {block!r}: no golden beats"
-        )
-    cases = import_module(f"cosim.tb_{block}").cases(seed, STREAM_BLOCKS[block])
-    return [case for case in cases if not case.name.endswith("-reset")]
-
-
-def check_streams(rtl: Path, case: Case, *, seed: int, share: float) -> BusVerdict:
-    """Send the beats of ``case``, of ``stream_cases``, through a block's AXI4-Stream ports.
+def check_streams(rtl: Path, sent: Traffic, *, seed: int, share: float) -> BusVerdict:
+    """Send ``sent`` through a block's AXI4-Stream ports; what must come out is part of it.
 
     ``rtl``: as ``wrapped`` writes it. A beat is offered once those that it waits for have moved.
     """
-    manifest = load_manifest(rtl / "block")
-    script = compile_case(case, manifest)
-    sizes = {port.name: -(-port.width // 8) for port in manifest.ports}
-    prefix = {name: stream_prefix(name, "in") for name in script.inputs}
-    prefix |= {name: stream_prefix(name, "out") for name in script.outputs}
-    inputs = {
-        prefix[name]: _beats(stream.payload, sizes[name]) for name, stream in script.inputs.items()
+    ports = {port.name: port for port in load_manifest(rtl / "block").ports}
+    streams = {name: port for name, port in ports.items() if port.kind == "stream"}
+    prefix = {name: stream_prefix(name, port.direction) for name, port in streams.items()}
+    work: dict[str, Any] = {"inputs": {}, "outputs": {}, "share": share}
+    for name, port in streams.items():
+        beats = [int(bits, 2) for bits in pack_bits(port, sent.payloads[name], name)]
+        work[f"{port.direction}puts"][prefix[name]] = (-(-port.width // 8), beats)
+    for name, port in ports.items():
+        plain = port.kind == "plain" and port.direction == "in" and not name.startswith("m_axi_")
+        if plain and name not in sent.plain.keys() | sent.answers.keys():
+            raise UserError(f"{sent.name}: plain input {name!r} has no value")
+    work["plain"] = {
+        name: value & (1 << ports[name].width) - 1 for name, value in sent.plain.items()
     }
-    outputs = {
-        prefix[name]: _beats(stream.payload[: stream.transfers], sizes[name])
-        for name, stream in script.outputs.items()
-    }
-    plain = {name: int(changes.get(0, "0"), 2) for name, changes in script.plain_in.items()}
-    order = {
+    work["order"] = {
         prefix[name]: [
             replace(wait, moved={prefix[other]: count for other, count in wait.moved.items()})
             for wait in waits
         ]
-        for name, waits in case.order.items()
+        for name, waits in sent.order.items()
     }
-    answers = {
-        name: replace(answer, stream=prefix[answer.stream]) for name, answer in case.answers.items()
+    work["answers"] = {
+        name: replace(answer, stream=prefix[answer.stream]) for name, answer in sent.answers.items()
     }
-    work = {"inputs": inputs, "outputs": outputs, "plain": plain, "share": share}
-    work |= {"order": order, "answers": answers}
+    work |= {"memory": sent.memory, "kept": sent.kept}
     return run_bus(rtl, "tb_stream", work, seed=seed)
-
-
-def _beats(payload: Any, size: int) -> tuple[int, list[int]]:
-    return size, [int(bits, 2) for bits in payload]
 
 
 def check_registers(rtl: Path, *, seed: int, share: float) -> BusVerdict:

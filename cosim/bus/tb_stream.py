@@ -1,8 +1,8 @@
 """AXI4-Stream sources and sinks of cocotbext-axi round a block: every beat, in order.
 
 Task: ``inputs`` and ``outputs``, prefix -> (bytes of a beat, beats as integers); ``plain``,
-values of plain inputs; ``order`` and ``answers``, of ``golden.order``, by prefixes; ``share``, of
-paused cycles on every stream.
+values of plain inputs; ``order`` and ``answers``, of ``golden.order``, by prefixes; ``memory``
+behind AXI4, if any, and what is ``kept`` in it, address -> bytes; ``share``, of paused cycles.
 """
 
 import random
@@ -11,7 +11,16 @@ from typing import Any
 
 import cocotb
 from cocotb.utils import get_sim_time
-from cocotbext.axi import AxiStreamBus, AxiStreamSink, AxiStreamSource
+from cocotbext.axi import (
+    AxiRamRead,
+    AxiRamWrite,
+    AxiReadBus,
+    AxiStreamBus,
+    AxiStreamSink,
+    AxiStreamSource,
+    AxiWriteBus,
+)
+from cocotbext.axi.sparse_memory import SparseMemory
 
 from cosim.bus import clock
 from cosim.bus.steps import Steps
@@ -39,6 +48,7 @@ async def streams(dut: Any) -> None:
         bus = AxiStreamBus.from_prefix(dut, prefix)
         sinks[prefix] = AxiStreamSink(bus, dut.aclk, dut.aresetn, False)
     steps = Steps(dut, [*sources, *sinks], work["order"], work["answers"])
+    memory = _memory(dut, work, generator)
     clock.start(dut)
     for end in (*sources.values(), *sinks.values()):
         end.set_pause_generator(clock.pauses(generator, work["share"]))
@@ -62,8 +72,37 @@ async def streams(dut: Any) -> None:
         for prefix, beats in data.items()
         if steps.moved[prefix] != len(beats)
     ]
+    for address, content in work["kept"].items():
+        compared += len(content)
+        wrong += [
+            f"byte {address + n:#x}: expected {byte:#x}, got {got:#x}"
+            for n, (byte, got) in enumerate(
+                zip(content, memory.read(address, len(content)), strict=True)
+            )
+            if byte != got
+        ]
     cycles = clock.cycles_now(get_sim_time("ns"))
     finish(BusVerdict(compared, cycles, wrong[:KEPT]))
+
+
+def _memory(dut: Any, work: Any, generator: random.Random) -> Any:
+    """Put a memory at the block's AXI4 port, read or write; None if it has none."""
+    if not work["memory"]:
+        return None
+    memory: Any
+    if work["kept"]:
+        bus = AxiWriteBus.from_prefix(dut, "m_axi")
+        memory = AxiRamWrite(bus, dut.aclk, dut.aresetn, False, mem=SparseMemory(1 << 62))
+        channels = [memory.aw_channel, memory.w_channel, memory.b_channel]
+    else:
+        bus = AxiReadBus.from_prefix(dut, "m_axi")
+        memory = AxiRamRead(bus, dut.aclk, dut.aresetn, False, mem=SparseMemory(1 << 62))
+        channels = [memory.ar_channel, memory.r_channel]
+    for channel in channels:
+        channel.set_pause_generator(clock.pauses(generator, work["share"]))
+    for address, content in work["memory"].items():
+        memory.write(address, content)
+    return memory
 
 
 def _differences(prefix: str, size: int, beats: Sequence[int], sink: AxiStreamSink) -> list[str]:
