@@ -26,8 +26,9 @@ from golden.evaluation.report import (
     write_markdown,
 )
 from golden.evaluation.variants import VARIANTS
-from golden.evaluation.worker_pool import HERE, pool, torch_threads
+from golden.evaluation.worker_pool import HERE, pool
 from golden.network.checkpoint import save_checkpoint
+from golden.threads import torch_threads
 from tests.small_network import small_artifact, small_checkpoint
 
 KEYS = {"eps_sqnr_db_mean", "eps_sqnr_db_min", "fid_float", "fid_int", "psnr_db", "samples",

@@ -8,6 +8,7 @@ measured on inputs that its predecessors, already corrected, have produced.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from golden.calibration.trajectories import X_FRACTION
 from golden.errors import UserError
 from golden.integer.network import IntegerNetwork
 from golden.network.unet import UNet
+from golden.threads import spread, torch_threads
 
 __all__ = ["base_biases", "corrections", "round_biases"]
 
@@ -34,17 +36,16 @@ def base_biases(
 
     ``output_steps``: by layer, (G,) real value of one output LSB.
     """
-    with torch.no_grad():
+    biases = {}
+    with torch.no_grad(), torch_threads(1):
         steps = torch.tensor(timesteps, dtype=torch.int64, device=next(unet.parameters()).device)
         embedding = unet.embed(steps)
-    biases = {}
-    for name, spec in layers(unet.config).items():
-        bias = unet.get_parameter(f"{name}.bias").detach().double()
-        real = bias.expand(len(timesteps), -1)
-        if spec.time_projection is not None:
-            with torch.no_grad():
+        for name, spec in layers(unet.config).items():
+            bias = unet.get_parameter(f"{name}.bias").detach().double()
+            real = bias.expand(len(timesteps), -1)
+            if spec.time_projection is not None:
                 real = real + unet.get_submodule(spec.time_projection)(embedding).double()
-        biases[name] = real.cpu().numpy() / output_steps[name][group_of_step][:, None]
+            biases[name] = real.cpu().numpy() / output_steps[name][group_of_step][:, None]
     return biases
 
 
@@ -65,18 +66,27 @@ def round_biases(
 
 
 @contextmanager
-def _output_means(unet: UNet) -> Iterator[dict[str, Float64]]:
-    """Mean over images and pixels of every conv's output less its bias, by layer, (Cout,)."""
-    means: dict[str, Float64] = {}
+def _output_means(unet: UNet) -> Iterator[Callable[[Tensor, Tensor], dict[str, Float64]]]:
+    """``means(x, timesteps)``, which any thread may call: the mean over images and pixels of every
+    conv's output less its bias, by layer, (Cout,).
+    """
+    of_thread = local()
 
     def watch(name: str, pixels_last: bool) -> Any:
         bias = unet.get_parameter(f"{name}.bias").detach().double()
 
         def hook(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
             axes = (0, 2, 3) if pixels_last else (0, 1)
-            means[name] = (output.double().mean(dim=axes) - bias).cpu().numpy()
+            of_thread.means[name] = (output.double().mean(dim=axes) - bias).cpu().numpy()
 
         return unet.get_submodule(name).register_forward_hook(hook)
+
+    @torch.no_grad()
+    def means(x: Tensor, timesteps: Tensor) -> dict[str, Float64]:
+        of_thread.means = {}
+        unet(x, timesteps)
+        found: dict[str, Float64] = of_thread.means
+        return found
 
     handles = [
         watch(name, isinstance(unet.get_submodule(name), nn.Conv2d)) for name in layers(unet.config)
@@ -129,16 +139,20 @@ def corrections(
     device = next(unet.parameters()).device
     network = IntegerNetwork(artifact, device)
     rows: dict[str, list[Float64]] = {name: [] for name in artifact.layers}
-    for step, images in enumerate(x):
-        group = artifact.group(step)
-        with torch.no_grad(), _output_means(unet) as means:
-            real = torch.from_numpy(images.astype(np.float32) / np.float32(1 << X_FRACTION))
-            unet(real.to(device), torch.full((len(images),), timesteps[step], device=device))
-        targets = {name: mean / output_steps[name][group] for name, mean in means.items()}
-        corrector = _Corrector(artifact, base, targets, step)
-        network.eps(torch.from_numpy(images).to(device), step, corrector)
-        for name, row in corrector.found.items():
-            rows[name].append(row)
-        if progress is not None:
-            progress((step + 1) / len(x))
+    with _output_means(unet) as means:
+
+        def correct(step: int) -> dict[str, Float64]:
+            codes, group = torch.from_numpy(x[step]).to(device), artifact.group(step)
+            now = torch.full((len(codes),), timesteps[step], device=device)
+            real = means(codes.float() / (1 << X_FRACTION), now)
+            targets = {name: mean / output_steps[name][group] for name, mean in real.items()}
+            corrector = _Corrector(artifact, base, targets, step)
+            network.eps(codes, step, corrector)
+            return corrector.found
+
+        for step, found in enumerate(spread(correct, range(len(x)), device)):
+            for name, row in found.items():
+                rows[name].append(row)
+            if progress is not None:
+                progress((step + 1) / len(x))
     return {name: np.stack(values) for name, values in rows.items()}

@@ -45,6 +45,7 @@ from golden.errors import UserError
 from golden.integer.network import IntegerNetwork
 from golden.network.checkpoint import Checkpoint
 from golden.network.samplers import START, Sampler, make_sampler, noise_q12
+from golden.threads import spread
 
 __all__ = ["Options", "Progress", "calibrate", "noise_sha256"]
 
@@ -315,12 +316,14 @@ class _Calibration:
             self.device,
             lambda share: report(share / 2),
         )
-        tensors = dict(artifact.tensors)
-        for count, (name, spec) in enumerate(self.specs.items()):
+
+        def rounded(spec: LayerSpec) -> npt.NDArray[np.int8]:
             weight = real_weight(self.unet, spec)
-            tensors[f"{name}.weight"] = round_weight(
-                weight, weight_steps(weight), covariances.pop(name)
-            )
+            return round_weight(weight, weight_steps(weight), covariances.pop(spec.name))
+
+        tensors = dict(artifact.tensors)
+        for count, weight in enumerate(spread(rounded, self.specs.values())):
+            tensors[f"{list(self.specs)[count]}.weight"] = weight
             report((1 + (count + 1) / len(self.specs)) / 2)
         return artifact.replace(tensors=tensors)
 

@@ -11,6 +11,7 @@ import torch
 
 from golden.calibration.trajectories import Trajectories
 from golden.integer.network import IntegerNetwork
+from golden.threads import spread
 
 __all__ = ["eps_sqnr", "group_summary", "relative_noise"]
 
@@ -27,8 +28,8 @@ def relative_noise(
 ) -> Float64:
     """Return ``sum (eps - eps')**2 / sum eps**2`` at ``steps``, (len(steps),) float64."""
     x, eps = trajectories.x, trajectories.eps
-    result = np.zeros(len(steps))
-    for place, step in enumerate(steps):
+
+    def ratio(step: int) -> float:
         noise = 0.0
         for first in range(0, x.shape[1], BATCH):
             rows = slice(first, first + BATCH)
@@ -36,7 +37,11 @@ def relative_noise(
             integer = codes.cpu().numpy().astype(np.float64) / (1 << EPS_FRACTION)
             noise += float(np.square(eps[step, rows] - integer).sum())
         signal = float(np.square(eps[step].astype(np.float64)).sum())
-        result[place] = noise / max(signal, 1e-30)
+        return noise / max(signal, 1e-30)
+
+    result = np.zeros(len(steps))
+    for place, found in enumerate(spread(ratio, steps, network.device)):
+        result[place] = found
         if progress is not None:
             progress((place + 1) / len(steps))
     return result

@@ -21,6 +21,7 @@ from golden.calibration.region import (
     candidates,
     refine,
     silu_values,
+    weighted_sums,
     wide_parameters,
 )
 from golden.calibration.topology import LayerSpec, edge_kind
@@ -101,7 +102,8 @@ def _norm_error_matrix() -> Float64:
 
 def norm_scale(histogram: Counts) -> SegmentScale:
     """int8 scale of u with the least squared error over (4096,) counts."""
-    return _norm_candidates()[int(np.argmin(histogram @ _norm_error_matrix()))]
+    errors = weighted_sums(histogram[None], _norm_error_matrix())[0]
+    return _norm_candidates()[int(np.argmin(errors))]
 
 
 def silu_scale(histogram: Counts, wide: bool) -> RegionParameters | WideParameters:
@@ -152,14 +154,14 @@ def edge_cost(
         values = silu_values() * 2.0**-V_FRACTION
         if kind == "int8_norm":
             values = _u_values() * 2.0**-U_FRACTION
-        energy = np.maximum(histograms @ values**2, 1e-30) / weights
+        energy = np.maximum((histograms * values**2).sum(axis=1), 1e-30) / weights
         if kind == "wide_silu":
             peaks = np.where(histograms > 0, np.abs(values), 0).max(axis=1)
             return peak_cost(peaks, histograms.sum(axis=1) / energy, LEVELS[kind])
         errors = (
             candidate_errors(histograms)
             if kind == "region"
-            else histograms.astype(np.float64) @ _norm_error_matrix()
+            else weighted_sums(histograms, _norm_error_matrix())
         )
         return table_cost(errors / energy[:, None])
     peaks, squares = statistics.peaks[spec.name], statistics.mean_squares[spec.name]

@@ -12,9 +12,11 @@ from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from golden.numbers import Int64, encode_multiplier
 from golden.silu_quantizer import decode_region, region_code, silu_value, wide_code
+from golden.threads import torch_threads
 
 __all__ = [
     "SILU_DEPTH",
@@ -28,6 +30,7 @@ __all__ = [
     "region_operands",
     "region_parameters",
     "silu_values",
+    "weighted_sums",
     "wide_operands",
     "wide_parameters",
 ]
@@ -145,12 +148,22 @@ def _error_matrix() -> Float64:
     return np.stack([squared_errors(p) for p in candidates()], axis=1)
 
 
+def weighted_sums(histograms: npt.NDArray[np.int64], values: Float64) -> Float64:
+    """``histograms`` (T, 4096) times ``values`` (4096, n) on one thread: (T, n).
+
+    A product of numpy takes as many threads as there are cores, and its sums depend on them.
+    """
+    with torch_threads(1):
+        counts = torch.tensor(histograms, dtype=torch.float64)
+        return torch.mm(counts, torch.tensor(values)).numpy()
+
+
 def candidate_errors(histograms: npt.NDArray[np.int64]) -> Float64:
     """Summed squared error of each step under each coarse candidate.
 
     ``histograms`` (T, 4096) counts of u -> (T, candidates).
     """
-    return histograms.astype(np.float64) @ _error_matrix()
+    return weighted_sums(histograms, _error_matrix())
 
 
 def refine(histogram: npt.NDArray[np.int64], coarse: RegionParameters) -> RegionParameters:
@@ -159,14 +172,14 @@ def refine(histogram: npt.NDArray[np.int64], coarse: RegionParameters) -> Region
     The first of equal errors wins, so the result depends on nothing but the histogram.
     """
     ratio = (STEP_MAX / (SILU_DEPTH / ZERO_POINT_MAX)) ** (1 / (STEPS_IN_GRID - 1))
-    best, least = coarse, float(histogram @ squared_errors(coarse))
+    best, least = coarse, float((histogram * squared_errors(coarse)).sum())
     for k in K_VALUES:
         for factor in np.geomspace(1 / ratio, ratio, REFINEMENTS):
             try:
                 trial = region_parameters(coarse.step * float(factor), k)
             except ValueError:  # past the smallest step
                 continue
-            error = float(histogram @ squared_errors(trial))
+            error = float((histogram * squared_errors(trial)).sum())
             if error < least:
                 best, least = trial, error
     return best

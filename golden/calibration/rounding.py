@@ -20,6 +20,7 @@ from golden.calibration.artifact import Artifact
 from golden.calibration.topology import LayerSpec
 from golden.exact_matmul import patches
 from golden.integer.network import IntegerNetwork
+from golden.threads import Turns, spread
 
 __all__ = ["input_covariances", "round_weight"]
 
@@ -32,16 +33,36 @@ LEVELS = 127
 
 
 class _Moments:
-    """Gathers sum and product sums of the windows that every conv of the network reads."""
+    """Sums and product sums of the windows that every conv of the network reads."""
 
-    def __init__(
-        self, names: set[str], steps_of: Mapping[str, Float64], generator: torch.Generator
-    ):
-        self.names, self.steps_of, self.generator = names, steps_of, generator
-        self.group = 0
+    def __init__(self) -> None:
+        self.turns = Turns()
         self.count: dict[str, int] = {}
         self.total: dict[str, Tensor] = {}
         self.product: dict[str, Tensor] = {}
+
+    def add(self, name: str, step: int, rows: Tensor) -> None:
+        """Add windows (n, K) of a layer; float sums, so a step waits for those before it."""
+        product, total = (rows.T @ rows).double(), rows.double().sum(dim=0)
+        with self.turns.turn(name, step):
+            if name not in self.product:
+                self.count[name], self.total[name], self.product[name] = len(rows), total, product
+                return
+            self.count[name] += len(rows)
+            self.total[name] += total
+            self.product[name] += product
+
+
+class _Windows:
+    """Takes some windows of every conv at one step, drawn by (seed, step)."""
+
+    def __init__(
+        self, moments: _Moments, names: set[str], scales: Mapping[str, float], seed: int, step: int
+    ) -> None:
+        self.moments, self.names, self.scales, self.step = moments, names, scales, step
+        self.generator = np.random.Generator(
+            np.random.Philox(key=np.array([seed, step], dtype=np.uint64))
+        )
 
     def operand(self, spec: LayerSpec, operand: Tensor) -> None:
         """Add some windows of a layer's input, in real units."""
@@ -51,17 +72,9 @@ class _Moments:
         padded = torch.nn.functional.pad(operand, (0, 0, left, right, top, bottom))
         rows = patches(padded.contiguous(), spec.kernel, spec.stride, torch.float32)
         if len(rows) > ROWS_PER_CALL:
-            chosen = torch.randperm(len(rows), generator=self.generator)[:ROWS_PER_CALL]
-            rows = rows[chosen.sort().values.to(rows.device)]
-        rows = rows * float(self.steps_of[spec.name][self.group])
-        product = (rows.T @ rows).double()
-        if spec.name not in self.product:
-            self.count[spec.name] = 0
-            self.total[spec.name] = product.new_zeros(len(product))
-            self.product[spec.name] = torch.zeros_like(product)
-        self.count[spec.name] += len(rows)
-        self.total[spec.name] += rows.double().sum(dim=0)
-        self.product[spec.name] += product
+            chosen = np.sort(self.generator.permutation(len(rows))[:ROWS_PER_CALL])
+            rows = rows[torch.from_numpy(chosen).to(rows.device)]
+        self.moments.add(spec.name, self.step, rows * self.scales[spec.name])
 
     def bias(self, spec: LayerSpec, acc: Tensor, steps: Tensor) -> None:
         """The artifact's own biases are used."""
@@ -81,12 +94,16 @@ def input_covariances(
     ``operand_steps``: by layer, (G,) real value of one operand LSB; ``x`` (T, N, C, H, W) int16:
     x_t to measure on; ``seed``: of the choice of windows.
     """
-    generator = torch.Generator().manual_seed(seed)
-    moments = _Moments(names, operand_steps, generator)
-    network = IntegerNetwork(artifact, device)
-    for step, images in enumerate(x):
-        moments.group = artifact.group(step)
-        network.eps(torch.from_numpy(images).to(device), step, moments)
+    moments, network = _Moments(), IntegerNetwork(artifact, device)
+
+    def gather(step: int) -> None:
+        group = artifact.group(step)
+        scales = {name: float(operand_steps[name][group]) for name in names}
+        with moments.turns.piece():
+            windows = _Windows(moments, names, scales, seed, step)
+            network.eps(torch.from_numpy(x[step]).to(device), step, windows)
+
+    for step, _ in enumerate(spread(gather, range(len(x)), device)):
         if progress is not None:
             progress((step + 1) / len(x))
     result = {}
@@ -116,7 +133,7 @@ def round_weight(weight: Float64, steps: Float64, covariance: Tensor) -> npt.NDA
     return found
 
 
-def _feedback(covariance: Tensor, order: Tensor) -> Float64:
+def _feedback(covariance: Tensor, order: Tensor) -> Tensor:
     """``U[j, i] / U[i, i]`` of the damped covariance in ``order``, (K, K), above the diagonal."""
     backwards = order.flip(0)
     damped = covariance[backwards][:, backwards]
@@ -124,18 +141,24 @@ def _feedback(covariance: Tensor, order: Tensor) -> Float64:
     # the lower factor of the reversed matrix is the upper one, reversed
     torch.linalg.cholesky(damped, out=damped)
     damped /= damped.diagonal().clone()
-    return damped.numpy()[::-1, ::-1]
+    return damped.flip(0, 1)
 
 
-def _round_in_order(rows: Float64, feedback: Float64) -> Float64:
-    """Integers for ``rows`` (K, Cout), the first row first."""
-    integers, errors = np.empty_like(rows), np.empty_like(rows)
+def _round_in_order(rows: Float64, feedback: Tensor) -> Float64:
+    """Integers for ``rows`` (K, Cout), the first row first.
+
+    Products are torch's, on its threads: those of numpy would be on as many as there are cores.
+    """
+    integers = np.empty_like(rows)
+    errors = torch.empty(rows.shape, dtype=torch.float64)
+    error, factor = errors.numpy(), feedback.numpy()
     for first in range(0, len(rows), BLOCK):
         last = min(first + BLOCK, len(rows))
         # what all rows before the block ask of it, as one product
-        target = rows[first:last] + feedback[:first, first:last].T @ errors[:first]
+        asked = torch.mm(feedback[:first, first:last].T, errors[:first]).numpy()
+        target = rows[first:last] + asked
         for i in range(first, last):
-            near = feedback[first:i, i] @ errors[first:i]
-            integers[i] = np.clip(np.rint(target[i - first] + near), -LEVELS, LEVELS)
-            errors[i] = rows[i] - integers[i]
+            integers[i] = np.clip(np.rint(target[i - first]), -LEVELS, LEVELS)
+            error[i] = rows[i] - integers[i]
+            target[i - first + 1 :] += factor[i, i + 1 : last, None] * error[i]
     return integers

@@ -15,6 +15,7 @@ from torch import Tensor
 from golden.calibration.trajectories import X_FRACTION, Trajectories
 from golden.network.samplers import Sampler, noise
 from golden.network.unet import UNet
+from golden.threads import spread
 
 __all__ = ["image_sensitivity"]
 
@@ -35,7 +36,6 @@ def _finish(
     return x
 
 
-@torch.no_grad()
 def image_sensitivity(
     unet: UNet,
     sampler: Sampler,
@@ -52,8 +52,9 @@ def image_sensitivity(
     probes = np.unique(np.linspace(0, steps - 1, min(PROBES, steps)).round().astype(int))
     device = next(unet.parameters()).device
     chosen = range(min(images, trajectories.x.shape[1]))
-    measured = []
-    for count, i in enumerate(int(p) for p in probes):
+
+    @torch.no_grad()  # of the thread
+    def moved(i: int) -> float:
         codes = trajectories.x[i, : len(chosen)].astype(np.float32) / np.float32(1 << X_FRACTION)
         x = torch.from_numpy(codes).to(device)
         eps = torch.from_numpy(trajectories.eps[i, : len(chosen)]).to(device)
@@ -65,8 +66,11 @@ def image_sensitivity(
             _finish(unet, sampler, sampler.step(i, x, e, fresh), i + 1, seed, chosen)
             for e in (eps, eps + disturbance)
         ]
-        moved = float((ends[1] - ends[0]).square().mean()) / SIZE**2
-        measured.append(max(moved, 1e-12))
+        return float((ends[1] - ends[0]).square().mean()) / SIZE**2
+
+    measured = []
+    for count, found in enumerate(spread(moved, (int(p) for p in probes), device)):
+        measured.append(max(found, 1e-12))
         if progress is not None:
             progress((count + 1) / len(probes))
     weights = np.exp(np.interp(np.arange(steps), probes, np.log(measured)))

@@ -2,10 +2,12 @@
 
 Streamed: whatever the number of images, what is kept is one histogram of u (4096 bins, exact since
 u has 12 bits) a norm and step, one peak and one mean square an edge, segment and step, and x_t.
+Batches are spread over threads; their sums of squares are added in order.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock, local
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from golden.calibration.region import U_BINS
 from golden.calibration.topology import LayerSpec, layers, norms
 from golden.network.samplers import Sampler, sample
 from golden.network.unet import UNet
+from golden.threads import spread
 
 __all__ = ["X_FRACTION", "Statistics", "Trajectories", "collect", "quantize_image", "run_float"]
 
@@ -26,7 +29,7 @@ Progress = Callable[[float], None]
 
 U_FRACTION = 7
 X_FRACTION = 12
-BATCH = 32
+BATCH = 8  # images that one thread takes: part of what decides the bits
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def run_float(
     unet: UNet, sampler: Sampler, seed: int, images: range, progress: Progress | None = None
 ) -> Trajectories:
     """Trajectories of the float network alone."""
-    return _run(unet, sampler, seed, images, lambda step: None, progress)
+    return _run(unet, sampler, seed, images, lambda batch, step: None, progress)
 
 
 def _run(
@@ -74,44 +77,53 @@ def _run(
     sampler: Sampler,
     seed: int,
     images: range,
-    enter: Callable[[int], None],
+    enter: Callable[[int, int], None],
     progress: Progress | None,
 ) -> Trajectories:
-    """Sample in batches; ``enter(step)`` is called before each evaluation of the network."""
+    """Sample in batches; ``enter(batch, step)`` is called before each evaluation of the network, in
+    the thread that does it.
+    """
     config = unet.config
     shape = (config.in_channels, *config.sample_size)
     x_all = np.zeros((sampler.steps, len(images), *shape), dtype=np.int16)
     eps_all = np.zeros(x_all.shape, dtype=np.float32)
-    position = 0  # the step that the network is about to evaluate
+    device = next(unet.parameters()).device
+    counting, done = Lock(), 0
 
-    def model(x: Tensor, timestep: Tensor) -> Tensor:
-        enter(position)
-        return unet(x, timestep)
+    def run(batch: int) -> None:
+        rows = slice(batch * BATCH, min((batch + 1) * BATCH, len(images)))
+        steps = iter(range(sampler.steps))
 
-    for first in range(0, len(images), BATCH):
-        rows = slice(first, min(first + BATCH, len(images)))
-        position = 0
+        def model(x: Tensor, timestep: Tensor) -> Tensor:
+            enter(batch, next(steps))
+            return unet(x, timestep)
 
-        def observe(step: int, x: Tensor, eps: Tensor, rows: slice = rows) -> None:
-            nonlocal position
-            position = step + 1
+        def observe(step: int, x: Tensor, eps: Tensor) -> None:
+            nonlocal done
             x_all[step, rows] = quantize_image(x)
             eps_all[step, rows] = eps.cpu().numpy()
-            if progress is not None:
-                done = rows.start + (rows.stop - rows.start) * (step + 1) / sampler.steps
-                progress(done / len(images))
+            with counting:
+                done += rows.stop - rows.start
+                if progress is not None:
+                    progress(done / (len(images) * sampler.steps))
 
-        device = next(unet.parameters()).device
         sample(model, sampler, seed, images[rows], shape, device=device, observe=observe)
+
+    for _ in spread(run, range(-(-len(images) // BATCH)), device):
+        pass
     return Trajectories(x_all, eps_all)
 
 
 class _Observer:
-    """Hooks on a UNet that add every batch to the statistics of the current step."""
+    """Hooks on a UNet that add every batch to the statistics of its step.
 
-    def __init__(self, unet: UNet, steps: int) -> None:
+    ``at``: the batch and the step that a thread is about to evaluate.
+    """
+
+    def __init__(self, unet: UNet, steps: int, batches: int) -> None:
         specs = layers(unet.config)
-        self.step = 0
+        self.at = local()
+        self.adding = Lock()
         self.stream_peak = 0.0
         self.histograms = {name: np.zeros((steps, U_BINS), dtype=np.int64) for name in norms(specs)}
         measured = [
@@ -120,7 +132,8 @@ class _Observer:
         self.peaks = {s.name: np.zeros((steps, self._parts(s))) for s in measured}
         self.lows = {name: np.zeros_like(peak) for name, peak in self.peaks.items()}
         self.highs = {name: np.zeros_like(peak) for name, peak in self.peaks.items()}
-        self.squares = {name: np.zeros_like(peak) for name, peak in self.peaks.items()}
+        # sums of floats: a batch each, for their order counts
+        self.squares = {name: np.zeros((batches, *p.shape)) for name, p in self.peaks.items()}
         self.counts = {name: np.zeros_like(peak) for name, peak in self.peaks.items()}
         self.handles: list[Any] = []
         for name in self.histograms:
@@ -144,7 +157,8 @@ class _Observer:
             u = torch.floor(output.double() * (1 << U_FRACTION) + 0.5) + U_BINS // 2
             bins = u.clamp(0, U_BINS - 1).long().flatten()
             counts = torch.bincount(bins, minlength=U_BINS).cpu().numpy()
-            self.histograms[name][self.step] += counts
+            with self.adding:
+                self.histograms[name][self.at.step] += counts
 
         return hook
 
@@ -159,13 +173,15 @@ class _Observer:
             if spec.source == "stream":
                 self._grow(inputs[0])
             for i, part in enumerate(parts):
-                at = (self.step, i)
+                at = (self.at.step, i)
                 low, high = (float(v) for v in part.aminmax())
-                self.lows[spec.name][at] = min(self.lows[spec.name][at], low)
-                self.highs[spec.name][at] = max(self.highs[spec.name][at], high)
-                self.peaks[spec.name][at] = max(self.peaks[spec.name][at], -low, high)
-                self.squares[spec.name][self.step, i] += float(part.double().square().sum())
-                self.counts[spec.name][self.step, i] += part.numel()
+                square = float(part.double().square().sum())
+                with self.adding:
+                    self.lows[spec.name][at] = min(self.lows[spec.name][at], low)
+                    self.highs[spec.name][at] = max(self.highs[spec.name][at], high)
+                    self.peaks[spec.name][at] = max(self.peaks[spec.name][at], -low, high)
+                    self.squares[spec.name][(self.at.batch, *at)] = square
+                    self.counts[spec.name][at] += part.numel()
 
         return hook
 
@@ -173,7 +189,9 @@ class _Observer:
         self._grow(output)
 
     def _grow(self, x: Tensor) -> None:
-        self.stream_peak = max(self.stream_peak, float(x.abs().max()))
+        peak = float(x.abs().max())
+        with self.adding:
+            self.stream_peak = max(self.stream_peak, peak)
 
 
 def collect(
@@ -183,10 +201,10 @@ def collect(
 
     ``progress`` gets the share done, 0..1.
     """
-    observer = _Observer(unet, sampler.steps)
+    observer = _Observer(unet, sampler.steps, -(-len(images) // BATCH))
 
-    def enter(step: int) -> None:
-        observer.step = step
+    def enter(batch: int, step: int) -> None:
+        observer.at.batch, observer.at.step = batch, step
 
     try:
         trajectories = _run(unet, sampler, seed, images, enter, progress)
@@ -194,8 +212,8 @@ def collect(
         for handle in observer.handles:
             handle.remove()
     mean_squares = {
-        name: total / np.maximum(observer.counts[name], 1)
-        for name, total in observer.squares.items()
+        name: squares.sum(axis=0) / np.maximum(observer.counts[name], 1)
+        for name, squares in observer.squares.items()
     }
     return Statistics(
         observer.histograms,

@@ -19,6 +19,7 @@ from golden.calibration.quality import relative_noise
 from golden.calibration.topology import LayerSpec
 from golden.calibration.trajectories import Trajectories
 from golden.integer.network import IntegerNetwork
+from golden.threads import spread
 
 __all__ = ["can_be_wide", "choose", "edge_noise", "extra_macs", "with_edges"]
 
@@ -78,10 +79,13 @@ def edge_noise(
     floor = relative_noise(base, reference, steps)
     found = {}
     optional = [n for n in artifact.wide if artifact.layers[n].source != "image"]
-    for count, name in enumerate(optional):
+
+    def without(name: str) -> Float64:
         one_less = with_edges(everything, narrow, broad, candidates - {name})
-        noise = relative_noise(IntegerNetwork(one_less, device, like=base), reference, steps)
-        found[name] = np.maximum(noise - floor, 0.0)
+        return relative_noise(IntegerNetwork(one_less, device, like=base), reference, steps)
+
+    for count, noise in enumerate(spread(without, optional, device)):
+        found[optional[count]] = np.maximum(noise - floor, 0.0)
         if progress is not None:
             progress((count + 1) / len(optional))
     return floor, found

@@ -20,11 +20,12 @@ from torch import Tensor
 from golden.calibration.artifact import Artifact
 from golden.errors import UserError
 from golden.evaluation.image_store import Draw
-from golden.evaluation.worker_pool import WorkerPool, finished, torch_threads
+from golden.evaluation.worker_pool import WorkerPool, finished
 from golden.files import atomic_write
 from golden.integer.network import IntegerNetwork
 from golden.network.samplers import Sampler, sample
 from golden.network.unet import UNet
+from golden.threads import torch_threads
 
 __all__ = ["FloatDraw", "FloatEps", "IntegerDraw", "drawn_by_workers", "repeatable_float32"]
 

@@ -18,12 +18,13 @@ import torch
 
 from golden.calibration.artifact import Artifact
 from golden.errors import UserError
-from golden.evaluation.worker_pool import WorkerPool, finished, pool, torch_threads, worker_count
+from golden.evaluation.worker_pool import WorkerPool, finished, pool, worker_count
 from golden.integer.network import IntegerNetwork
 from golden.network.checkpoint import load_checkpoint
 from golden.network.image import to_bytes
 from golden.network.samplers import make_sampler, sample
 from golden.sampler import image_byte
+from golden.threads import torch_threads
 
 __all__ = [
     "SHARD",

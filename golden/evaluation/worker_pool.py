@@ -17,7 +17,7 @@ from golden.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["HERE", "WorkerPool", "finished", "pool", "torch_threads", "worker_count"]
+__all__ = ["HERE", "WorkerPool", "finished", "pool", "worker_count"]
 
 CONNECT_SECONDS = 10
 PRE_SPAWN = {"distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1}}
@@ -50,19 +50,6 @@ def worker_count(device: "torch.device | str", workers: int | None) -> int:
     if workers is not None and workers > found:
         raise UserError(f"workers = {workers} is not allowed; CUDA devices to use: {found}")
     return workers or found
-
-
-@contextmanager
-def torch_threads(count: int | None) -> Iterator[None]:
-    """Threads of torch in this process for a while; as they are if None."""
-    import torch  # noqa: PLC0415 - a pool on the CPU needs none
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -5,22 +5,13 @@ waits for the others once a step and not once an operation.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
+from golden.threads import spread
+
 __all__ = ["over_images"]
-
-
-def _alone() -> None:
-    """Operations of this thread use no other; the process's own number is set again by the caller.
-
-    The first call makes the thread take over the process's number, which it would do later, above
-    its own, otherwise.
-    """
-    torch.get_num_threads()
-    torch.set_num_threads(1)
 
 
 def over_images(work: Callable[[slice], Tensor], images: int, most: int) -> Tensor:
@@ -32,11 +23,6 @@ def over_images(work: Callable[[slice], Tensor], images: int, most: int) -> Tens
     count = -(-images // (most * threads)) * threads if images else 1
     count = max(1, min(count, images))
     parts = [slice(images * i // count, images * (i + 1) // count) for i in range(count)]
-    if threads == 1:
+    if threads == 1:  # all of torch's threads for one image
         return torch.cat([work(part) for part in parts])
-    before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, "images", _alone) as pool:
-            return torch.cat(list(pool.map(work, parts)))
-    finally:
-        torch.set_num_threads(before)
+    return torch.cat(list(spread(work, parts)))
