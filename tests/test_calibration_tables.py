@@ -3,14 +3,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golden.calibration.ranges import head_scale, norm_scale, segment_scale, silu_scale
+from golden.calibration.ranges import (
+    head_scale,
+    norm_scale,
+    segment_scale,
+    silu_scale,
+    with_rare_noise,
+)
 from golden.calibration.region import RegionParameters, WideParameters
 from golden.calibration.tables import quantize_weight, stream_fraction
 from golden.calibration.topology import LayerSpec, edge_kind, layers
+from golden.calibration.trajectories import collect
 from golden.errors import UserError
 from golden.network.presets import preset
+from golden.network.samplers import make_sampler
 from golden.network.unet import UNet
 from golden.requantizer import requantize
+from tests.small_network import small_artifact, small_checkpoint
 
 
 def test_weights_are_within_half_a_step_and_reach_the_largest():
@@ -108,3 +117,19 @@ def test_edge_kinds():
     assert edge_kind(LayerSpec("a", "stream", (4,), 4), ("a",)) == "wide_stream"
     with pytest.raises(UserError, match="wide edge a: not available"):
         edge_kind(LayerSpec("a", "norm", (4,), 4), ("a",))
+
+
+def test_noise_rarer_than_the_calibration_images_had_is_not_clipped():
+    """x_t of 5 sigma enters conv_in whole at the first step; no other peak is moved."""
+    artifact = small_artifact()
+    multiplier, shift = (int(artifact.tensors[f"conv_in.edge.{key}"][0, 0]) for key in "Mn")
+    assert 1700 < int(requantize(5 << 12, multiplier, shift, 0, 12)) < 2047
+    checkpoint = small_checkpoint()
+    sampler = make_sampler("ddim", checkpoint.scheduler, 3)
+    seen = collect(checkpoint.unet, sampler, 0, range(2))
+    wider = with_rare_noise(seen, layers(checkpoint.config), sampler)
+    added = wider.peaks["conv_in"] - seen.peaks["conv_in"]
+    assert wider.peaks["conv_in"][0] == pytest.approx(5.5, abs=0.1)
+    assert (np.diff(added[:, 0]) < 0).all()
+    assert added[-1] < 0.05
+    assert all(wider.peaks[name] is peak for name, peak in seen.peaks.items() if name != "conv_in")

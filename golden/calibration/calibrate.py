@@ -26,7 +26,7 @@ from golden.calibration.groups import (
     uniform_boundaries,
 )
 from golden.calibration.quality import eps_sqnr, group_summary
-from golden.calibration.ranges import total_cost
+from golden.calibration.ranges import total_cost, with_rare_noise
 from golden.calibration.rounding import input_covariances, round_weight
 from golden.calibration.sensitivity import image_sensitivity
 from golden.calibration.tables import (
@@ -154,6 +154,7 @@ class _Calibration:
         statistics = collect(
             self.unet, self.sampler, o.seed, range(o.images), self._stage("trajectories")
         )
+        statistics = with_rare_noise(statistics, self.specs, self.sampler)
         figures = self._partition(statistics)
         self.fraction = stream_fraction(statistics.stream_peak)
         x = statistics.trajectories.x

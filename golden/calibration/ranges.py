@@ -1,11 +1,13 @@
 """Ranges of every edge in every group, and what sharing one range over steps costs.
 
 Raw-stream edges, q, k, v and attention outputs take the largest magnitude seen (min/max): clipping
-there repeats along a trajectory. Region codes and the int8 input of q, k, v minimise the summed
-squared error over their histograms. Costs are noise-to-signal ratios, so that edges add up.
+there repeats along a trajectory. x_t takes what noise of 5.5 sigma would reach: its largest values
+are the noise's, and few images show few of them. Region codes and the int8 input of q, k, v
+minimise the summed squared error over their histograms. Costs are noise-to-signal ratios, so that
+edges add up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -26,6 +28,7 @@ from golden.calibration.region import (
 )
 from golden.calibration.topology import LayerSpec, edge_kind
 from golden.calibration.trajectories import Statistics
+from golden.network.samplers import Sampler
 from golden.numbers import encode_multiplier
 from golden.requantizer import requantize
 
@@ -37,6 +40,7 @@ __all__ = [
     "segment_scale",
     "silu_scale",
     "total_cost",
+    "with_rare_noise",
 ]
 
 Float64 = npt.NDArray[np.float64]
@@ -45,6 +49,7 @@ Counts = npt.NDArray[np.int64]
 U_FRACTION = 7
 NORM_REACHES = np.geomspace(0.5, 16.0, 61)
 SEGMENT_K_MAX = 4
+NOISE_REACH = 5.5  # sigma: one value in 26 million lies outside
 LEVELS = {
     "int8_stream": 127,
     "int8_attention": 127,
@@ -66,6 +71,23 @@ class SegmentScale:
     shift: int
     k: tuple[int, ...]
     step: float
+
+
+def with_rare_noise(
+    statistics: Statistics, specs: dict[str, LayerSpec], sampler: Sampler
+) -> Statistics:
+    """``statistics`` with the peaks of x_t that noise of ``NOISE_REACH`` would have reached.
+
+    ``peak[t] + sqrt(1 - alpha[t]) * (NOISE_REACH - peak[0])``: x_t holds that share of the noise.
+    """
+    alphas = sampler.scheduler.alphas_cumprod().double().numpy()[sampler.timesteps]
+    share = np.sqrt(1 - alphas)[:, None]
+    peaks = {
+        name: peak + share * np.maximum(NOISE_REACH - peak[0], 0.0)
+        for name, peak in statistics.peaks.items()
+        if specs[name].source == "image"
+    }
+    return replace(statistics, peaks={**statistics.peaks, **peaks})
 
 
 def _u_values() -> Counts:
