@@ -256,7 +256,7 @@ class Artifact:
 
 
 def embedded_artifact() -> Artifact:
-    """The embedded network for DDIM-50 in 8 groups, as ``stepscale calibrate`` makes it."""
+    """The embedded network for DDIM-50 in 8 groups, of an earlier ``stepscale calibrate``."""
     return Artifact.load(EMBEDDED / "artifact.safetensors")
 
 

@@ -4,7 +4,7 @@ float trajectories -> statistics of every edge and step -> timestep groups by dy
 weighted by what each step means for the image -> scales and region codes -> 12-bit edges within a
 budget of multiplications -> weights rounded for least output error -> bias of every step -> once
 more on the integer model's own trajectories -> eps-SQNR on other seeds. The same arguments give the
-same bytes.
+same bytes on a CPU, on any number of threads.
 """
 
 import copy
