@@ -149,7 +149,7 @@ def synthesize(
 def _map(folder: Path, design: EmittedDesign, options: str) -> Any:
     """Run yosys; return what its ``stat`` counted."""
     commands = [
-        f"read_verilog {' '.join(design.files)}",
+        f"read_verilog -DSTEPSCALE_ECP5=1 {' '.join(design.files)}",
         f"synth_ecp5 -top {design.manifest['top']} {options}",
         "tee -q -o stat.json stat -json",
     ]

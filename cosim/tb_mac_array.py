@@ -20,6 +20,7 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
     """
     rows, cols = int(parameters["rows"]), int(parameters["cols"])
     decode, pipeline = str(parameters.get("decode", "edge")), int(parameters.get("pipeline", 1))
+    multiplier = str(parameters.get("multiplier", "inferred"))
     side_width = int(parameters.get("side_width", 0))
     result = []
     for index in range(6):
@@ -45,7 +46,7 @@ def cases(seed: int, parameters: Parameters) -> list[Case]:
         result.append(
             make_case(
                 f"stalls{index}" + ("-reset" if reset_at else ""), "mac_array", parameters,
-                MacArrayModel(tile_start, rows, decode, pipeline), payloads,
+                MacArrayModel(tile_start, rows, decode, pipeline, multiplier), payloads,
                 stall_choices(("i", "i_weights", "o"), index, seed), seed, reset_at=reset_at,
             )
         )  # fmt: skip

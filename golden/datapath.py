@@ -52,6 +52,7 @@ class DatapathConfig:
     segments: int = 32
     decode: str = "edge"
     pipeline: int = 1
+    multiplier: str = "inferred"
 
     @property
     def scale_file(self) -> ScaleFileConfig:
@@ -191,7 +192,9 @@ class DatapathModel:
         self.conv_skid = SkidBuffer()
         self.operand = RigidPipeline(OPERAND_LATENCY)
         self.operand_skid = SkidBuffer()
-        self.array = MacArrayModel(conv["tile_start"], config.rows, config.decode, config.pipeline)
+        self.array = MacArrayModel(
+            conv["tile_start"], config.rows, config.decode, config.pipeline, config.multiplier
+        )
         self.accumulator = AccumulatorModel(conv["pixel"], conv["last"], conv["end"])
         self.requantizer = RequantizerModel(outputs.conv_saturated)
         self.activation_skid = SkidBuffer()

@@ -12,9 +12,10 @@ from golden.cycles import RigidPipeline
 from golden.numbers import Int64, check_range
 from golden.operand import decoded
 
-__all__ = ["DECODES", "MacArrayModel", "latency", "mac_array", "sum_width"]
+__all__ = ["DECODES", "MULTIPLIERS", "MacArrayModel", "latency", "mac_array", "sum_width"]
 
 DECODES = ("edge", "product_shift")
+MULTIPLIERS = ("inferred", "mult18x18d")
 PRODUCT_WIDTH = 20  # int8 times int12
 
 
@@ -23,14 +24,18 @@ def sum_width(rows: int) -> int:
     return PRODUCT_WIDTH + (rows - 1).bit_length()
 
 
-def latency(rows: int, decode: str = "edge", pipeline: int = 1) -> int:
+def latency(
+    rows: int, decode: str = "edge", pipeline: int = 1, multiplier: str = "inferred"
+) -> int:
     """Cycles from an accepted beat to its sums.
 
-    One for the operands, one for the products (two with ``product_shift``), one for every
-    ``pipeline`` levels of the adder tree.
+    One for the operands, one for the products (one more with ``product_shift``, one more with
+    ``mult18x18d``, whose operands are registered), one for every ``pipeline`` levels of the
+    adder tree.
     """
     levels = (rows - 1).bit_length()
-    return 2 + (decode == "product_shift") + -(-levels // pipeline)
+    cell = 1 + (decode == "product_shift") + (multiplier == "mult18x18d")
+    return 1 + cell + -(-levels // pipeline)
 
 
 def mac_array(
@@ -79,11 +84,16 @@ class MacArrayModel:
     plain_outputs: Sequence[str] = ()
 
     def __init__(
-        self, tile_start: npt.ArrayLike, rows: int, decode: str = "edge", pipeline: int = 1
+        self,
+        tile_start: npt.ArrayLike,
+        rows: int,
+        decode: str = "edge",
+        pipeline: int = 1,
+        multiplier: str = "inferred",
     ) -> None:
         self.rows = rows
         self.tile_start = np.asarray(tile_start, dtype=bool).tolist()
-        self.pipeline = RigidPipeline(latency(rows, decode, pipeline))
+        self.pipeline = RigidPipeline(latency(rows, decode, pipeline, multiplier))
         self.loaded = 0
 
     def reset(self) -> None:

@@ -42,9 +42,11 @@ class Accelerator(wiring.Component):
     segments : int
         Pieces of the SiLU: 16 or 32.
     decode : str
-        ``edge`` or ``cell``, of mac_array.
+        ``edge`` or ``product_shift``, of mac_array.
     pipeline : int
         Of mac_array.
+    multiplier : str
+        ``inferred`` or ``mult18x18d``, of mac_array.
     trace : bool
         Adds ports that show each written word, and when units take and finish instructions.
 
@@ -75,6 +77,7 @@ class Accelerator(wiring.Component):
         segments=32,
         decode="edge",
         pipeline=1,
+        multiplier="inferred",
         trace=0,
     ):
         self.config = AcceleratorConfig(
@@ -93,6 +96,7 @@ class Accelerator(wiring.Component):
         self.segments = segments
         self.decode = decode
         self.pipeline = pipeline
+        self.multiplier = multiplier
         self.trace = trace
         shape = {
             "size": size,
@@ -110,7 +114,7 @@ class Accelerator(wiring.Component):
         self.sequencer = Sequencer(**shape, axi_bytes=axi_bytes)
         self.reader = AxiReader(axi_bytes=axi_bytes, outstanding=outstanding, buffer=buffer)
         self.writer = AxiWriter(axi_bytes=axi_bytes)
-        self.array = ArrayUnit(**unit, decode=decode, pipeline=pipeline)
+        self.array = ArrayUnit(**unit, decode=decode, pipeline=pipeline, multiplier=multiplier)
         self.vector = VectorUnit(**unit, segments=segments)
         self.mover = Mover(size=size, stream_words=stream_words, axi_bytes=axi_bytes)
         self.table_loader = TableLoader(size=size, channel_tiles=channel_tiles, axi_bytes=axi_bytes)

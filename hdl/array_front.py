@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.mac_array import DECODES
+from golden.mac_array import DECODES, MULTIPLIERS
 from golden.scale_file import LOOKUP_BACK, LOOKUP_FRONT
 from hdl.accelerator_layouts import COUNTS_LAYOUT, read_signature
 from hdl.accumulator import Accumulator
@@ -31,7 +31,7 @@ class ArrayFront(wiring.Component):
     ----------
     size, code_words, depth, channel_tiles : int
         As in ``AcceleratorConfig``.
-    decode, pipeline
+    decode, pipeline, multiplier
         Of the array.
 
     Members
@@ -68,6 +68,7 @@ class ArrayFront(wiring.Component):
         channel_tiles=32,
         decode="edge",
         pipeline=1,
+        multiplier="inferred",
     ):
         self.size = size
         self.code_words = code_words
@@ -75,6 +76,7 @@ class ArrayFront(wiring.Component):
         self.channel_tiles = channel_tiles
         self.decode = check_choice("decode", decode, DECODES)
         self.pipeline = check_size("pipeline", pipeline, 1, 6)
+        self.multiplier = check_choice("multiplier", multiplier, MULTIPLIERS)
         sizes = {"code_words": code_words, "depth": depth, "channel_tiles": channel_tiles}
         self.layouts = layouts = ArrayLayouts(size=size, **sizes)
         self.walk = ArrayWalk(size=size, **sizes)
@@ -85,6 +87,7 @@ class ArrayFront(wiring.Component):
             cols=size,
             decode=decode,
             pipeline=pipeline,
+            multiplier=multiplier,
             side_width=layouts.array_side.size,
         )
         self.accumulator = Accumulator(

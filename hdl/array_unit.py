@@ -25,7 +25,7 @@ class ArrayUnit(wiring.Component):
     ----------
     size, stream_words, code_words, sum_chunks, depth, channel_tiles : int
         As in ``AcceleratorConfig``.
-    decode, pipeline
+    decode, pipeline, multiplier
         Of the array.
 
     Members
@@ -81,6 +81,7 @@ class ArrayUnit(wiring.Component):
         channel_tiles=32,
         decode="edge",
         pipeline=1,
+        multiplier="inferred",
     ):
         self.size = size
         self.stream_words = stream_words
@@ -90,6 +91,7 @@ class ArrayUnit(wiring.Component):
         self.channel_tiles = channel_tiles
         self.decode = decode
         self.pipeline = pipeline
+        self.multiplier = multiplier
         sizes = {
             "size": size,
             "code_words": code_words,
@@ -99,7 +101,7 @@ class ArrayUnit(wiring.Component):
         self.layouts = layouts = ArrayLayouts(**sizes)
         self.conv_side = layouts.code_side.size
         self.read_side = layouts.acc_side.size
-        self.front = ArrayFront(**sizes, decode=decode, pipeline=pipeline)
+        self.front = ArrayFront(**sizes, decode=decode, pipeline=pipeline, multiplier=multiplier)
         self.back = ArrayBack(**sizes)
         self.write_back = WriteBack(
             size=size, stream_words=stream_words, code_words=code_words, sum_chunks=sum_chunks

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.mac_array import DECODES
+from golden.mac_array import DECODES, MULTIPLIERS
 from golden.scale_tables import ScaleFileConfig
 from hdl.accumulator import Accumulator
 from hdl.checks import check_choice, check_size
@@ -45,7 +45,7 @@ class Datapath(wiring.Component):
         Of the scale file.
     segments : int
         Pieces of the SiLU, 16 or 32.
-    decode, pipeline
+    decode, pipeline, multiplier
         Of the array.
 
     Members
@@ -83,6 +83,7 @@ class Datapath(wiring.Component):
         segments=32,
         decode="edge",
         pipeline=1,
+        multiplier="inferred",
     ):
         self.rows = check_size("rows", rows, 1, 64)
         self.cols = check_size("cols", cols, 1, 64)
@@ -95,6 +96,7 @@ class Datapath(wiring.Component):
         self.segments = segments
         self.decode = check_choice("decode", decode, DECODES)
         self.pipeline = check_size("pipeline", pipeline, 1, 6)
+        self.multiplier = check_choice("multiplier", multiplier, MULTIPLIERS)
         lanes = vector_lanes or cols
         config = ScaleFileConfig(groups, resident_groups, steps, channel_tiles, cols)
         self.layouts = layouts = DatapathLayouts(config=config, rows=rows, lanes=lanes, depth=depth)
@@ -115,6 +117,7 @@ class Datapath(wiring.Component):
             cols=cols,
             decode=decode,
             pipeline=pipeline,
+            multiplier=multiplier,
             side_width=layouts.array_side.size,
         )
         self.accumulator = Accumulator(

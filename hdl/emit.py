@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +75,8 @@ def emit(
         modules = parse(text)
     split_ports(modules)
     name_ports(modules)
-    base_names = _base_names(fragment, f"\\{block}")
+    origins = {f"\\{block}": component, **_origins(fragment, f"\\{block}")}
+    base_names = {path: snake_case(type(part).__name__) for path, part in origins.items()}
     for name in modules:
         wish = name.rsplit(".", 1)[-1].lstrip("\\").rstrip("_0123456789") or "part"
         base_names.setdefault(name, wish)
@@ -94,7 +95,12 @@ def emit(
         simplify(module, {child: done.outputs for child, done in written.items()})
         header = _header(name, block, parameters)
         written[name] = write_module(module, written, header, order if name == block else ())
-    files = {f"{name}.v": done.text for name, done in written.items()}
+    texts = {name: done.text for name, done in written.items()}
+    for path, part in origins.items():
+        if hasattr(part, "primitive") and path in new_names:
+            name = new_names[path]
+            texts[name] = _with_primitive(written[name].text, part.macro, part.primitive())
+    files = {f"{name}.v": text for name, text in texts.items()}
     hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
     manifest: dict[str, Any] = {
         "format": 1,
@@ -195,15 +201,24 @@ def _plain_value(value: Any) -> Any:
     return str(value)
 
 
-def _base_names(fragment: Any, path: str) -> dict[str, str]:
-    """Return a wish for the name of each module: its class in snake case, where it has one."""
-    names: dict[str, str] = {}
+def _with_primitive(text: str, macro: str, lines: Sequence[str]) -> str:
+    """Return ``text``, and for who defines ``macro`` the module with another body."""
+    head, directive, module = text.partition("`default_nettype none\n")
+    body, end, rest = module.rpartition("endmodule\n")
+    ports = body[: body.index(");\n") + 3].replace("output reg ", "output wire")
+    primitive = "".join(f"{line}\n" for line in lines)
+    return f"{head}{directive}\n`ifdef {macro}{ports}{primitive}{end}`else{body}{end}`endif\n{rest}"
+
+
+def _origins(fragment: Any, path: str) -> dict[str, wiring.Component]:
+    """Return the component that each module below ``path`` came from, where there is one."""
+    names: dict[str, wiring.Component] = {}
     for index, (child, name, _) in enumerate(fragment.subfragments):
         child_path = f"{path}.{name or f'U${index}'}"
-        names.update(_base_names(child, child_path))
+        names.update(_origins(child, child_path))
         for origin in child.origins or ():
             if isinstance(origin, wiring.Component):
-                names[child_path] = snake_case(type(origin).__name__)
+                names[child_path] = origin
                 break
     return names
 

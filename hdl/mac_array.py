@@ -4,7 +4,7 @@ from amaranth.hdl import Assert, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.mac_array import DECODES, latency, sum_width
+from golden.mac_array import DECODES, MULTIPLIERS, latency, sum_width
 from golden.operand import K_MAX
 from hdl.adder_tree import AdderTree
 from hdl.checks import check_choice, check_size
@@ -37,6 +37,9 @@ class MacArray(wiring.Component):
     decode : str
         ``edge``: mantissas are shifted once a row, at the array's edge (for multipliers of 12
         bits and more). ``product_shift``: 8 x 8 multipliers, each product is shifted.
+    multiplier : str
+        ``inferred``: products as yosys maps them. ``mult18x18d``: with registered operands; on an
+        ECP5 the registers are those of the MULT18X18D.
     pipeline : int
         Levels of the adder tree between two registers.
     side_width : int
@@ -50,21 +53,32 @@ class MacArray(wiring.Component):
 
     Timing
     ------
-    Latency 2 (``product_shift``: 3) plus ``ceil(ceil(log2 rows) / pipeline)`` cycles, one
-    beat a cycle. The pipeline moves while ``o.ready | ~o.valid``; ``i.ready`` depends on
-    ``i.payload.tile_start``, ``i_weights.ready`` on ``i.valid``.
+    Latency 2 (``product_shift``: one more; ``mult18x18d``: one more) plus
+    ``ceil(ceil(log2 rows) / pipeline)`` cycles, one beat a cycle. The pipeline moves while
+    ``o.ready | ~o.valid``; ``i.ready`` depends on ``i.payload.tile_start``, ``i_weights.ready``
+    on ``i.valid``.
     """
 
     i: stream.Interface
     i_weights: stream.Interface
     o: stream.Interface
 
-    def __init__(self, *, rows=16, cols=16, decode="edge", pipeline=1, side_width=0):
+    def __init__(
+        self,
+        *,
+        rows=16,
+        cols=16,
+        decode="edge",
+        pipeline=1,
+        side_width=0,
+        multiplier="inferred",
+    ):
         self.rows = check_size("rows", rows, 1, 64)
         self.cols = check_size("cols", cols, 1, 64)
         self.decode = check_choice("decode", decode, DECODES)
         self.pipeline = check_size("pipeline", pipeline, 1, 6)
         self.side_width = check_size("side_width", side_width, 0, 4096)
+        self.multiplier = check_choice("multiplier", multiplier, MULTIPLIERS)
         self.sum_width = sum_width(rows)
         self.i_layout = data.StructLayout(
             {
@@ -93,7 +107,7 @@ class MacArray(wiring.Component):
     @property
     def latency(self):
         """Cycles from an accepted beat to ``o.valid``."""
-        return latency(self.rows, self.decode, self.pipeline)
+        return latency(self.rows, self.decode, self.pipeline, self.multiplier)
 
     def elaborate(self, platform):
         m = Module()
@@ -174,7 +188,7 @@ class MacArray(wiring.Component):
         products = [[] for _ in range(self.rows)]
         for row in reversed(range(self.rows)):
             for col in range(self.cols):
-                cell = ProcessingElement(decode=self.decode)
+                cell = ProcessingElement(decode=self.decode, multiplier=self.multiplier)
                 m.submodules[f"cell_{row}_{col}"] = cell
                 m.d.comb += [
                     cell.enable.eq(moves),

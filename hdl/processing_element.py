@@ -4,9 +4,10 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.mac_array import DECODES, PRODUCT_WIDTH
+from golden.mac_array import DECODES, MULTIPLIERS, PRODUCT_WIDTH
 from golden.operand import K_MAX
 from hdl.checks import check_choice
+from hdl.registered_multiplier import RegisteredMultiplier
 
 __all__ = ["ProcessingElement"]
 
@@ -24,6 +25,9 @@ class ProcessingElement(wiring.Component):
     decode : str
         ``edge``: ``operand`` is the decoded int12. ``product_shift``: ``operand`` is the int8
         mantissa and ``shift`` (0..4) is applied to the product, one register later.
+    multiplier : str
+        ``inferred``: a product behind a register. ``mult18x18d``: operands are registered too, one
+        register more; on an ECP5 all of them lie in the multiplier.
 
     Members
     -------
@@ -37,10 +41,12 @@ class ProcessingElement(wiring.Component):
     Timing
     ------
     ``edge``: one register (product). ``product_shift``: two (product, shifted product).
+    ``mult18x18d``: one more (operands).
     """
 
-    def __init__(self, *, decode="edge"):
+    def __init__(self, *, decode="edge", multiplier="inferred"):
         self.decode = check_choice("decode", decode, DECODES)
+        self.multiplier = check_choice("multiplier", multiplier, MULTIPLIERS)
         self.operand_width = WIDE_OPERAND_WIDTH if decode == "edge" else 8
         ports = {
             "enable": In(1),
@@ -58,7 +64,7 @@ class ProcessingElement(wiring.Component):
     @property
     def latency(self):
         """Registers between ``operand`` and ``product``."""
-        return 1 if self.decode == "edge" else 2
+        return 1 + (self.decode == "product_shift") + (self.multiplier == "mult18x18d")
 
     def elaborate(self, platform):
         m = Module()
@@ -72,12 +78,27 @@ class ProcessingElement(wiring.Component):
 
         product_width = 8 + self.operand_width
         raw = Signal(signed(product_width))
-        with m.If(self.enable):
-            m.d.sync += raw.eq(active * self.operand)
+        if self.multiplier == "mult18x18d":
+            m.submodules.multiplier = multiplier = RegisteredMultiplier(b_width=self.operand_width)
+            m.d.comb += [
+                multiplier.enable.eq(self.enable),
+                multiplier.a.eq(active),
+                multiplier.b.eq(self.operand),
+                raw.eq(multiplier.product),
+            ]
+        else:
+            with m.If(self.enable):
+                m.d.sync += raw.eq(active * self.operand)
         if self.decode == "edge":
             m.d.comb += self.product.eq(raw)
             return m
 
+        delayed = self.shift
+        if self.multiplier == "mult18x18d":
+            operand_shift = Signal(3)
+            with m.If(self.enable):
+                m.d.sync += operand_shift.eq(self.shift)
+            delayed = operand_shift
         shift = Signal(3)
         shifted = Signal(signed(PRODUCT_WIDTH))
         selected = Signal(signed(PRODUCT_WIDTH))
@@ -86,6 +107,6 @@ class ProcessingElement(wiring.Component):
             with m.If(shift == k):
                 m.d.comb += selected.eq((raw << k)[:PRODUCT_WIDTH].as_signed())
         with m.If(self.enable):
-            m.d.sync += [shift.eq(self.shift), shifted.eq(selected)]
+            m.d.sync += [shift.eq(delayed), shifted.eq(selected)]
         m.d.comb += self.product.eq(shifted)
         return m

@@ -57,6 +57,17 @@ def test_the_second_step_alone(simulator, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    "array",
+    [{"multiplier": "mult18x18d"}, {"decode": "product_shift", "pipeline": 3}],
+    ids=["mult18x18d", "product_shift"],
+)
+def test_other_arrays(array, tmp_path):
+    simulator = simulator_of(tmp_path / "rtl", {**PARAMETERS, **array})
+    Player(simulator, tmp_path, several_heads(), range(2)).memory().load().start().wait().check()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(30))
 def test_many_memories(player, seed):
     spread = (3, 20, 90, 200)[seed % 4]

@@ -47,8 +47,9 @@ def test_paths_do_not_wait_for_each_other():
         {"rows": 8, "cols": 8, "depth": 64},
         {"rows": 6, "cols": 10, "depth": 20, "segments": 16},
         {"rows": 16, "cols": 16},
+        {"rows": 4, "cols": 4, "depth": 16, "multiplier": "mult18x18d"},
     ],
-    ids=["odd", "4x4", "8x8", "6x10", "16x16"],
+    ids=["odd", "4x4", "8x8", "6x10", "16x16", "mult18x18d"],
 )
 def test_rtl(parameters):
     assert_level2("datapath", parameters)

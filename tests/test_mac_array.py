@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cosim.stimulus import make_case, stall_choices
 from cosim.tb_mac_array import cases
 from golden.cycles import simulate, stall_pattern
-from golden.mac_array import MacArrayModel, latency, mac_array, sum_width
+from golden.mac_array import MULTIPLIERS, MacArrayModel, latency, mac_array, sum_width
 from hdl.mac_array import MacArray
 from tests.block_test import assert_level1, assert_level2, assert_rtl
 
@@ -20,6 +20,10 @@ from tests.block_test import assert_level1, assert_level2, assert_rtl
         ({"cols": 65}, r"cols must be in 1\.\.64, got 65"),
         ({"decode": "late"}, "decode must be one of edge, product_shift, got 'late'"),
         ({"pipeline": 0}, r"pipeline must be in 1\.\.6, got 0"),
+        (
+            {"multiplier": "wallace"},
+            "multiplier must be one of inferred, mult18x18d, got 'wallace'",
+        ),
     ],
 )
 def test_bad_parameters(parameters, text):
@@ -69,10 +73,12 @@ def test_tiles_of_rows_beats_follow_each_other_without_a_bubble(rows):
     assert delivered[0] == rows + latency(rows)  # the first set has to be loaded
 
 
+@pytest.mark.parametrize("multiplier", MULTIPLIERS)
 @pytest.mark.parametrize("decode", ["edge", "product_shift"])
 @pytest.mark.parametrize(("rows", "cols", "pipeline"), [(1, 1, 1), (3, 2, 2), (4, 4, 1)])
-def test_level1(rows, cols, decode, pipeline):
+def test_level1(rows, cols, decode, pipeline, multiplier):
     parameters = {"rows": rows, "cols": cols, "decode": decode, "pipeline": pipeline}
+    parameters["multiplier"] = multiplier
     parameters["side_width"] = 5
     assert_level1("mac_array", parameters, cases(1, parameters)[:3])
 
@@ -87,14 +93,24 @@ def test_rtl(rows, cols, decode):
 
 
 @pytest.mark.cosim
-@pytest.mark.parametrize("decode", ["edge", "product_shift"])
-def test_all_products_of_int8_through_one_cell(decode):
+def test_rtl_with_registered_multipliers():
+    parameters = {"rows": 6, "cols": 3, "side_width": 5, "multiplier": "mult18x18d"}
+    assert_level2("mac_array", parameters)
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize(
+    ("decode", "multiplier"),
+    [("edge", "inferred"), ("product_shift", "inferred"), ("edge", "mult18x18d")],
+)
+def test_all_products_of_int8_through_one_cell(decode, multiplier):
     values = np.arange(-128, 128)
     mantissa = np.tile(values, 256)[:, None]
     weights = values[:, None, None]
     start = (np.arange(65536) % 256 == 0).astype(np.int64)
     one = np.ones(65536, dtype=np.int64)
     parameters = {"rows": 1, "cols": 1, "decode": decode, "side_width": 0}
+    parameters["multiplier"] = multiplier
     sums = mac_array(mantissa, one[:, None], 4 * one, start, weights)
     assert len(np.unique(sums)) == len({int(a) * int(b) for a in values for b in values})
     payloads = {
@@ -104,7 +120,8 @@ def test_all_products_of_int8_through_one_cell(decode):
         "o": {"sums": sums, "side": 0 * one},
     }  # fmt: skip
     case = make_case(
-        "all products", "mac_array", parameters, MacArrayModel(start, 1, decode), payloads,
+        "all products", "mac_array", parameters, MacArrayModel(start, 1, decode, 1, multiplier),
+        payloads,
         stall_choices(("i", "i_weights", "o"), 0, 1), 1,
     )  # fmt: skip
     assert_rtl("mac_array", parameters, [case])

@@ -36,6 +36,7 @@ from golden.files import atomic_write, ensure_writable_folder
 from hdl.axi_wrapper import Wrapper, wrap
 from hdl.blocks import BLOCKS
 from hdl.emit import EmittedDesign, write
+from hdl.registered_multiplier import RegisteredMultiplier
 
 __all__ = ["PACKAGE", "packaged_blocks", "write_package"]
 
@@ -223,6 +224,12 @@ def _texts(
         ("constraints/", "examples: SDC, LPF, PDC"),
         ("sim/", "smoke bench: Verilator, make, a C++ compiler"),
         (PACKAGE, "parameters, ports, hash of every file"),
+    ]
+    macro = RegisteredMultiplier.macro
+    contents += [
+        (f"rtl/{name}", f"an ECP5's MULT18X18D where `{macro}` is defined at reading")
+        for name, text in design.files.items()
+        if macro in text
     ]
     if block == "accelerator":
         contents += [
