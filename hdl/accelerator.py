@@ -46,7 +46,7 @@ class Accelerator(wiring.Component):
     pipeline : int
         Of mac_array.
     multiplier : str
-        ``inferred`` or ``mult18x18d``, of mac_array.
+        ``inferred`` or ``mult18x18d``, of mac_array, requantizers and silu_quantizer.
     trace : bool
         Adds ports that show each written word, and when units take and finish instructions.
 
@@ -115,7 +115,7 @@ class Accelerator(wiring.Component):
         self.reader = AxiReader(axi_bytes=axi_bytes, outstanding=outstanding, buffer=buffer)
         self.writer = AxiWriter(axi_bytes=axi_bytes)
         self.array = ArrayUnit(**unit, decode=decode, pipeline=pipeline, multiplier=multiplier)
-        self.vector = VectorUnit(**unit, segments=segments)
+        self.vector = VectorUnit(**unit, segments=segments, multiplier=multiplier)
         self.mover = Mover(size=size, stream_words=stream_words, axi_bytes=axi_bytes)
         self.table_loader = TableLoader(size=size, channel_tiles=channel_tiles, axi_bytes=axi_bytes)
         self.weight_loader = WeightLoader(size=size, axi_bytes=axi_bytes)

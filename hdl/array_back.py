@@ -23,6 +23,8 @@ class ArrayBack(wiring.Component):
     ----------
     size, code_words, depth, channel_tiles : int
         As in ``AcceleratorConfig``.
+    multiplier
+        Of the requantizer.
 
     Members
     -------
@@ -48,7 +50,9 @@ class ArrayBack(wiring.Component):
     clear: Signal
     saturations: Signal
 
-    def __init__(self, *, size=16, code_words=4096, depth=256, channel_tiles=32):
+    def __init__(
+        self, *, size=16, code_words=4096, depth=256, channel_tiles=32, multiplier="inferred"
+    ):
         self.size = size
         self.code_words = code_words
         self.depth = depth
@@ -56,7 +60,9 @@ class ArrayBack(wiring.Component):
         self.layouts = layouts = ArrayLayouts(
             size=size, code_words=code_words, depth=depth, channel_tiles=channel_tiles
         )
-        self.requantizer = Requantizer(lanes=size, side_width=layouts.value_side.size)
+        self.requantizer = Requantizer(
+            lanes=size, side_width=layouts.value_side.size, multiplier=multiplier
+        )
         super().__init__(
             {
                 "i": In(stream.Signature(layouts.totals)),

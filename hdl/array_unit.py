@@ -26,7 +26,7 @@ class ArrayUnit(wiring.Component):
     size, stream_words, code_words, sum_chunks, depth, channel_tiles : int
         As in ``AcceleratorConfig``.
     decode, pipeline, multiplier
-        Of the array.
+        Of the array; ``multiplier`` of the requantizer too.
 
     Members
     -------
@@ -102,7 +102,7 @@ class ArrayUnit(wiring.Component):
         self.conv_side = layouts.code_side.size
         self.read_side = layouts.acc_side.size
         self.front = ArrayFront(**sizes, decode=decode, pipeline=pipeline, multiplier=multiplier)
-        self.back = ArrayBack(**sizes)
+        self.back = ArrayBack(**sizes, multiplier=multiplier)
         self.write_back = WriteBack(
             size=size, stream_words=stream_words, code_words=code_words, sum_chunks=sum_chunks
         )

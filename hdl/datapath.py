@@ -46,7 +46,7 @@ class Datapath(wiring.Component):
     segments : int
         Pieces of the SiLU, 16 or 32.
     decode, pipeline, multiplier
-        Of the array.
+        Of the array; ``multiplier`` of all blocks that multiply.
 
     Members
     -------
@@ -126,9 +126,14 @@ class Datapath(wiring.Component):
             sum_width=self.mac_array.sum_width,
             side_width=layouts.tag.size,
         )
-        self.requantizer = Requantizer(lanes=cols, side_width=layouts.value_side.size)
+        self.requantizer = Requantizer(
+            lanes=cols, side_width=layouts.value_side.size, multiplier=multiplier
+        )
         self.silu_quantizer = SiluQuantizer(
-            lanes=lanes, segments=segments, side_width=layouts.path_end.size
+            lanes=lanes,
+            segments=segments,
+            side_width=layouts.path_end.size,
+            multiplier=multiplier,
         )
         self.edge_requantizer = Requantizer(
             lanes=lanes,
@@ -136,6 +141,7 @@ class Datapath(wiring.Component):
             out_width=U_BITS,
             bias_width=0,
             side_width=layouts.path_end.size,
+            multiplier=multiplier,
         )
         super().__init__(
             {

@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +99,7 @@ def emit(
     for path, part in origins.items():
         if hasattr(part, "primitive") and path in new_names:
             name = new_names[path]
-            texts[name] = _with_primitive(written[name].text, part.macro, part.primitive())
+            texts[name] = _with_primitive(written[name].text, part)
     files = {f"{name}.v": text for name, text in texts.items()}
     hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
     manifest: dict[str, Any] = {
@@ -201,13 +201,24 @@ def _plain_value(value: Any) -> Any:
     return str(value)
 
 
-def _with_primitive(text: str, macro: str, lines: Sequence[str]) -> str:
-    """Return ``text``, and for who defines ``macro`` the module with another body."""
+def _with_primitive(text: str, part: Any) -> str:
+    """Return ``text``, and for who defines ``part.macro`` the module with the body of a primitive.
+
+    Ports are what the parts around it drive: what they are called, and which bits are constants,
+    differs between instances. So the primitive's inputs are read from the behavioural body.
+    """
+    inputs = {}
+    for name, line in part.primitive_inputs.items():
+        found = re.findall(f"^ *{line.format('(.+)')}$", text, re.MULTILINE)
+        if len(found) != 1:
+            raise RuntimeError(f"{name} of a primitive: {len(found)} lines {line!r} in:\n{text}")
+        inputs[name] = found[0]
+    lines = part.primitive(**inputs)
     head, directive, module = text.partition("`default_nettype none\n")
     body, end, rest = module.rpartition("endmodule\n")
     ports = body[: body.index(");\n") + 3].replace("output reg ", "output wire")
-    primitive = "".join(f"{line}\n" for line in lines)
-    return f"{head}{directive}\n`ifdef {macro}{ports}{primitive}{end}`else{body}{end}`endif\n{rest}"
+    other = ports + "".join(f"{line}\n" for line in lines)
+    return f"{head}{directive}\n`ifdef {part.macro}{other}{end}`else{body}{end}`endif\n{rest}"
 
 
 def _origins(fragment: Any, path: str) -> dict[str, wiring.Component]:

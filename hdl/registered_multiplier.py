@@ -1,5 +1,7 @@
 """A signed multiplier with registers at both ends; on an ECP5 those of its MULT18X18D."""
 
+from typing import ClassVar
+
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -19,7 +21,8 @@ class RegisteredMultiplier(wiring.Component):
     which costs no register of the fabric. They have no reset: who needs one carries a valid bit.
 
     The behavioural text is what everything reads; ``primitive`` is the text that the emitter
-    adds for who defines ``STEPSCALE_ECP5`` when reading the Verilog.
+    adds for who defines ``macro`` when reading the Verilog, with what ``primitive_inputs`` finds
+    in the behavioural one.
 
     Parameters
     ----------
@@ -38,6 +41,11 @@ class RegisteredMultiplier(wiring.Component):
     """
 
     macro = "STEPSCALE_ECP5"
+    primitive_inputs: ClassVar = {
+        "enable": r"if \({}\) begin",
+        "a": "a_held <= {};",
+        "b": "b_held <= {};",
+    }
 
     def __init__(self, *, a_width=8, b_width=12):
         self.a_width = check_size("a_width", a_width, 1, _WIDTH)
@@ -67,25 +75,28 @@ class RegisteredMultiplier(wiring.Component):
         m.d.comb += self.product.eq(held)
         return m
 
-    def primitive(self):
+    def primitive(self, *, enable, a, b):
         """Return the Verilog lines of the module's body on an ECP5.
 
-        Operands are sign-extended to 18 bits. Clock 0 and clock enable 0 serve all registers; the
-        register between partial products stays unused. Pins are bits of unsigned wires: if signed
-        ones meet a cell that yosys learns later, it reads a mapped module anew.
+        ``enable``, ``a``, ``b``: Verilog expressions of the inputs. Operands are sign-extended to
+        18 bits. Clock 0 and clock enable 0 serve all registers; the register between partial
+        products stays unused. Pins are bits of unsigned wires: if signed ones meet a cell that
+        yosys learns later, it reads a mapped module anew.
         """
         width = self.a_width + self.b_width
         settings = [f'.REG_{name}_CLK("CLK0")' for name in ("INPUTA", "INPUTB", "OUTPUT")]
         settings += ['.GSR("DISABLED")', '.RESETMODE("SYNC")']
-        pins = [".CLK0(clk)", ".CE0(enable)", ".RST0(1'b0)", ".SIGNEDA(1'b1)", ".SIGNEDB(1'b1)"]
+        pins = [".CLK0(clk)", f".CE0({enable})", ".RST0(1'b0)", ".SIGNEDA(1'b1)", ".SIGNEDB(1'b1)"]
         pins += [".SOURCEA(1'b0)", ".SOURCEB(1'b0)"]
         for pin in "AB":
             pins += [f".{pin}{bit}({pin.lower()}_wide[{bit}])" for bit in range(_WIDTH)]
         pins += [f".C{bit}(1'b0)" for bit in range(_WIDTH)]
         pins += [f".P{bit}(whole[{bit}])" for bit in range(2 * _WIDTH)]
         return [
-            f"  wire [{_WIDTH - 1}:0] a_wide = {_extended('a', self.a_width)};",
-            f"  wire [{_WIDTH - 1}:0] b_wide = {_extended('b', self.b_width)};",
+            f"  wire [{self.a_width - 1}:0] a_operand = {a};",
+            f"  wire [{self.b_width - 1}:0] b_operand = {b};",
+            f"  wire [{_WIDTH - 1}:0] a_wide = {_extended('a_operand', self.a_width)};",
+            f"  wire [{_WIDTH - 1}:0] b_wide = {_extended('b_operand', self.b_width)};",
             f"  wire [{2 * _WIDTH - 1}:0] whole;",
             f"  assign product = whole[{width - 1}:0];",
             "  MULT18X18D #(",
@@ -99,8 +110,7 @@ class RegisteredMultiplier(wiring.Component):
 
 def _extended(name, width):
     """``name`` of ``width`` bits, signed, as 18 bits."""
-    sign = f"{name}[{width - 1}]" if width > 1 else name
-    return f"{{{{{_WIDTH - width}{{{sign}}}}}, {name}}}" if width < _WIDTH else name
+    return f"{{{{{_WIDTH - width}{{{name}[{width - 1}]}}}}, {name}}}" if width < _WIDTH else name
 
 
 def _rows(items, columns=96):

@@ -4,8 +4,9 @@ from amaranth.hdl import Assert, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.mac_array import MULTIPLIERS
 from golden.numbers import SHIFT_MAX
-from hdl.checks import check_size
+from hdl.checks import check_choice, check_size
 from hdl.requantizer_lane import MULTIPLIER_WIDTH, SHIFT_WIDTH, RequantizerLane, lane_latency
 
 __all__ = ["Requantizer"]
@@ -34,6 +35,9 @@ class Requantizer(wiring.Component):
         Opaque bits that travel with the beat.
     count_width : int
         Bits of the saturation counter, 8..32.
+    multiplier : str
+        ``inferred``, or ``mult18x18d``: the lanes use
+        :class:`~hdl.registered_multiplier.RegisteredMultiplier`.
 
     Members
     -------
@@ -69,6 +73,7 @@ class Requantizer(wiring.Component):
         bias_width=16,
         side_width=0,
         count_width=32,
+        multiplier="inferred",
     ):
         self.lanes = check_size("lanes", lanes, 1, 64)
         self.acc_width = check_size("acc_width", acc_width, 8, 32)
@@ -79,6 +84,7 @@ class Requantizer(wiring.Component):
             raise ValueError("bias_width must be 0 or in 2..16, got 1")
         self.side_width = check_size("side_width", side_width, 0, 4096)
         self.count_width = check_size("count_width", count_width, 8, 32)
+        self.multiplier = check_choice("multiplier", multiplier, MULTIPLIERS)
         bias_shape = signed(bias_width) if bias_width else unsigned(0)
         self.i_layout = data.StructLayout(
             {
@@ -141,6 +147,7 @@ class Requantizer(wiring.Component):
                 out_width=self.out_width,
                 narrow_width=self.narrow_width,
                 bias_width=self.bias_width,
+                registered=self.multiplier == "mult18x18d",
             )
             m.d.comb += [
                 legal[index].eq(~(self.i.valid & enable) | (beat.shift[index] <= SHIFT_MAX)),

@@ -4,6 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.registered_multiplier import RegisteredMultiplier
+
 __all__ = ["MULTIPLIER_WIDTH", "SHIFT_WIDTH", "RequantizerLane", "lane_latency"]
 
 MULTIPLIER_WIDTH = 16
@@ -57,6 +59,9 @@ class RequantizerLane(wiring.Component):
     acc_width, out_width, narrow_width, bias_width : int
         As in :class:`~hdl.requantizer.Requantizer`, which checks them. An acc of at most 18 bits
         takes one product, and register 3 is left out.
+    registered : bool
+        Registers 1 and 2 of the product are those of
+        :class:`~hdl.registered_multiplier.RegisteredMultiplier`.
 
     Members
     -------
@@ -79,11 +84,12 @@ class RequantizerLane(wiring.Component):
     value: Signal
     saturated: Signal
 
-    def __init__(self, *, acc_width, out_width, narrow_width, bias_width):
+    def __init__(self, *, acc_width, out_width, narrow_width, bias_width, registered=False):
         self.acc_width = acc_width
         self.out_width = out_width
         self.narrow_width = narrow_width
         self.bias_width = bias_width
+        self.registered = registered
         self.t_width = max(out_width, bias_width) + 2
         self.bias_shape = signed(bias_width) if bias_width else unsigned(0)
         super().__init__(
@@ -120,20 +126,33 @@ class RequantizerLane(wiring.Component):
             return signal
 
         # 1: operands
-        acc = register(self.acc, "acc_1")
-        multiplier = register(self.multiplier, "multiplier_1")
+        acc, multiplier = self.acc, self.multiplier
+        if not self.registered:
+            acc = register(acc, "acc_1")
+            multiplier = register(multiplier, "multiplier_1")
         shift = register(self.shift, "shift_1")
         bias = register(self.bias, "bias_1")
+
+        def product_of(part, name, register_name):
+            """Return ``part * multiplier`` of register 2."""
+            if not self.registered:
+                return register(named(part * multiplier, name), register_name)
+            block = RegisteredMultiplier(
+                a_width=len(part) + (not part.shape().signed), b_width=MULTIPLIER_WIDTH + 1
+            )
+            m.submodules[name] = block
+            m.d.comb += [block.enable.eq(self.enable), block.a.eq(part), block.b.eq(multiplier)]
+            return block.product
 
         # 2, 3: product, |P| < 2**(acc_width + 15)
         product_width = self.acc_width + MULTIPLIER_WIDTH
         if self.acc_width <= _ONE_PRODUCT_WIDTH:
-            product = register(named(acc * multiplier, "product_next"), "product_2")
+            product = product_of(acc, "product_next", "product_2")
         else:
             acc_low = named(acc[:_LOW_WIDTH], "acc_low")
             acc_high = named(acc[_LOW_WIDTH:].as_signed(), "acc_high")
-            low = register(named(acc_low * multiplier, "low_product"), "low_2")
-            high = register(named(acc_high * multiplier, "high_product"), "high_2")
+            low = product_of(acc_low, "low_product", "low_2")
+            high = product_of(acc_high, "high_product", "high_2")
             # The low bits of ``low`` are those of P; only the rest is added.
             upper = Signal(signed(product_width - _LOW_WIDTH))
             m.d.comb += upper.eq((high + low[_LOW_WIDTH:])[: len(upper)].as_signed())

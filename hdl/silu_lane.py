@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.silu_pieces import GRID_BITS, PIECES, SLOPE_FRACTION
+from hdl.registered_multiplier import RegisteredMultiplier
 
 __all__ = ["CODE_WIDTH", "INPUT_WIDTH", "LANE_LATENCY", "SiluLane"]
 
@@ -48,6 +49,9 @@ class SiluLane(wiring.Component):
     ----------
     segments : int
         Pieces of g, 16 or 32.
+    registered : bool
+        Registers 4 to 7 of both products are those of
+        :class:`~hdl.registered_multiplier.RegisteredMultiplier`.
 
     Members
     -------
@@ -56,7 +60,7 @@ class SiluLane(wiring.Component):
     u : In(signed(12))
         Input of the beat that enters.
     multiplier : In(16)
-        M0 of the beat in register 6.
+        M0 of the beat in register 6; with ``registered`` of that in register 5.
     shift_high : In(2), shift_low : In(3)
         ``n0[4:3]`` of the beat in register 7, ``n0[2:0]`` of the beat in register 8.
     zero_point : In(7), k_less_one : In(2)
@@ -77,8 +81,9 @@ class SiluLane(wiring.Component):
     wide: Signal
     code: Signal
 
-    def __init__(self, *, segments):
+    def __init__(self, *, segments, registered=False):
         self.segments = segments
+        self.registered = registered
         super().__init__(
             {
                 "enable": In(1),
@@ -108,6 +113,13 @@ class SiluLane(wiring.Component):
             m.d.comb += signal.eq(value)
             return signal
 
+        def registered_product(number, factor, name):
+            """Return the signed ``number`` times the unsigned ``factor``, two steps later."""
+            block = RegisteredMultiplier(a_width=len(number), b_width=len(factor) + 1)
+            m.submodules[f"{name}_product"] = block
+            m.d.comb += [block.enable.eq(self.enable), block.a.eq(number), block.b.eq(factor)]
+            return block.product
+
         # 1: |-2048| = 2048 needs all twelve bits, unsigned
         sign = self.u[-1]
         flipped = named(self.u ^ sign.replicate(INPUT_WIDTH), "flipped")
@@ -134,22 +146,27 @@ class SiluLane(wiring.Component):
         constant = register(constant, "constant_3")
         magnitude = register(magnitude, "magnitude_3")
 
-        # 4: a line read from a table lies far from its multiplier on an FPGA
-        slope = register(slope, "slope_4")
-        constant = register(constant, "constant_4")
-        magnitude = register(magnitude, "magnitude_4")
-
-        # 5: |slope * a| < 2**23
-        product = register(named(_product(m, slope, magnitude, "slope"), "product"), "product_5")
-        constant = register(constant, "constant_5")
+        # 4, 5: |slope * a| < 2**23; a line read from a table lies far from its multiplier
+        if self.registered:
+            product = registered_product(slope, magnitude, "slope")
+        else:
+            slope = register(slope, "slope_4")
+            magnitude = register(magnitude, "magnitude_4")
+            product = _product(m, slope, magnitude, "slope")
+            product = register(named(product, "product"), "product_5")
+        constant = register(register(constant, "constant_4"), "constant_5")
 
         # 6: -571 <= v <= 32752
         total = named(product + constant, "total")
-        value = register(named(total[SLOPE_FRACTION:][:_VALUE_WIDTH].as_signed(), "v"), "v_6")
+        value = named(total[SLOPE_FRACTION:][:_VALUE_WIDTH].as_signed(), "v")
 
-        # 7: |v * M0| < 2**31
-        scaled = _product(m, value, self.multiplier, "v")[:32].as_signed()
-        scaled = register(named(scaled, "p"), "p_7")
+        # 6, 7: |v * M0| < 2**31
+        if self.registered:
+            scaled = registered_product(value, self.multiplier, "v")
+            scaled = named(scaled[:32].as_signed(), "p_7")
+        else:
+            scaled = _product(m, register(value, "v_6"), self.multiplier, "v")
+            scaled = register(named(scaled[:32].as_signed(), "p"), "p_7")
 
         # 8, 9: t
         window = named(Cat(Const(0, 1), scaled).as_signed(), "doubled")

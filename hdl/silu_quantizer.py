@@ -4,7 +4,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.checks import check_size
+from golden.mac_array import MULTIPLIERS
+from hdl.checks import check_choice, check_size
 from hdl.silu_lane import CODE_WIDTH, INPUT_WIDTH, LANE_LATENCY, SiluLane
 
 __all__ = ["SiluQuantizer"]
@@ -25,6 +26,9 @@ class SiluQuantizer(wiring.Component):
         Pieces of the curve: 16 or 32.
     side_width : int
         Opaque bits that travel with the beat.
+    multiplier : str
+        ``inferred``, or ``mult18x18d``: the lanes use
+        :class:`~hdl.registered_multiplier.RegisteredMultiplier`.
 
     Members
     -------
@@ -41,12 +45,13 @@ class SiluQuantizer(wiring.Component):
     i: stream.Interface
     o: stream.Interface
 
-    def __init__(self, *, lanes=16, segments=32, side_width=0):
+    def __init__(self, *, lanes=16, segments=32, side_width=0, multiplier="inferred"):
         self.lanes = check_size("lanes", lanes, 1, 64)
         self.segments = check_size("segments", segments, 16, 32)
         if segments not in (16, 32):
             raise ValueError(f"segments must be 16 or 32, got {segments}")
         self.side_width = check_size("side_width", side_width, 0, 4096)
+        self.multiplier = check_choice("multiplier", multiplier, MULTIPLIERS)
         self.i_layout = data.StructLayout(
             {
                 "u": data.ArrayLayout(signed(INPUT_WIDTH), lanes),
@@ -103,14 +108,17 @@ class SiluQuantizer(wiring.Component):
             offset.eq(Mux(beat.wide, 0, beat.zero_point)),
             exponent.eq((beat.k - 1)[:2]),
         ]
-        multiplier = delayed(beat.multiplier, "multiplier", 6)
+        registered = self.multiplier == "mult18x18d"
+        multiplier = delayed(beat.multiplier, "multiplier", 5 if registered else 6)
         shift_high = delayed(beat.shift[3:], "shift_high", 7)
         shift_low = delayed(beat.shift[:3], "shift_low", 8)
         zero_point = delayed(offset, "zero_point", 9)
         k_less_one = delayed(exponent, "k_less_one", 9)
         wide = delayed(beat.wide, "wide", 10)
         for index in range(self.lanes):
-            m.submodules[f"lane_{index}"] = lane = SiluLane(segments=self.segments)
+            m.submodules[f"lane_{index}"] = lane = SiluLane(
+                segments=self.segments, registered=registered
+            )
             m.d.comb += [
                 lane.enable.eq(enable),
                 lane.u.eq(beat.u[index]),

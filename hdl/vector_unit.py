@@ -51,6 +51,8 @@ class VectorUnit(wiring.Component):
         As in ``AcceleratorConfig``.
     segments : int
         Of the silu_quantizer.
+    multiplier : str
+        Of silu_quantizer and requantizer.
 
     Members
     -------
@@ -106,6 +108,7 @@ class VectorUnit(wiring.Component):
         depth=256,
         channel_tiles=32,
         segments=32,
+        multiplier="inferred",
     ):
         AcceleratorConfig(
             size=size,
@@ -122,6 +125,7 @@ class VectorUnit(wiring.Component):
         self.depth = depth
         self.channel_tiles = channel_tiles
         self.segments = segments
+        self.multiplier = multiplier
         self.walk = VectorWalk(size=size, stream_words=stream_words)
         self.write = VectorWrite(
             size=size, stream_words=stream_words, code_words=code_words, depth=depth
@@ -267,9 +271,16 @@ class VectorUnit(wiring.Component):
         size = self.size
         walk, write = self.walk, self.write
         m.submodules.group_norm = norm = GroupNorm(lanes=size)
-        m.submodules.silu_quantizer = silu = SiluQuantizer(lanes=size, segments=self.segments)
+        m.submodules.silu_quantizer = silu = SiluQuantizer(
+            lanes=size, segments=self.segments, multiplier=self.multiplier
+        )
         m.submodules.requantizer = edge = Requantizer(
-            lanes=size, acc_width=STREAM_BITS, out_width=CODE_BITS, bias_width=0, side_width=1
+            lanes=size,
+            acc_width=STREAM_BITS,
+            out_width=CODE_BITS,
+            bias_width=0,
+            side_width=1,
+            multiplier=self.multiplier,
         )
         m.submodules.softmax = softmax = Softmax(lanes=size, keys_max=KEYS_MAX, ahead=AHEAD)
         m.submodules.window = window = Window(size=size, depth=self.depth)

@@ -33,16 +33,26 @@ def test_the_primitive_is_the_behavioural_body(cell):
     assert prove_primitives(cell.files) == 2 * (8 + operand)  # operands and their product
 
 
-def test_another_array_has_the_primitive_once():
-    files = generate("mac_array", {"rows": 2, "cols": 2, "multiplier": "mult18x18d"}).files
-    assert files[FILE].count("`endif") == 1
-    assert prove_primitives(files) == 40
+@pytest.mark.parametrize(
+    ("block", "parameters", "bits"),
+    [
+        ("mac_array", {"rows": 2, "cols": 2}, 2 * (8 + 12)),
+        ("requantizer", {"lanes": 1}, 2 * (15 + 16) + 2 * (17 + 16) + 3),
+        ("requantizer", {"lanes": 2, "acc_width": 16}, 2 * (16 + 16) + 1),
+        ("silu_quantizer", {"lanes": 2}, 2 * (12 + 12) + 2 * (16 + 16) + 2),
+    ],
+)
+def test_each_block_has_primitives_that_are_equal(block, parameters, bits):
+    files = generate(block, {**parameters, "multiplier": "mult18x18d"}).files
+    found = [text for name, text in files.items() if name.startswith("registered_multiplier")]
+    assert sum(text.count("`endif") for text in found) == len(found)
+    assert prove_primitives(files) == bits  # of operands and products, their constants left out
 
 
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("{{10{a[7]}}, a}", "{10'd0, a}"),
+        ("{{10{a_operand[7]}}, a_operand}", "{10'd0, a_operand}"),
         (".SIGNEDA(1'b1)", ".SIGNEDA(1'b0)"),
         (".CE0(enable)", ".CE0(1'b1)"),
         (".RST0(1'b0)", ".RST0(rst)"),

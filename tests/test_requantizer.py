@@ -186,6 +186,11 @@ CONFIGURATIONS = [
     ),
     pytest.param({"lanes": 5, "acc_width": 19, "narrow_width": 16, "bias_width": 4}, id="acc19"),
     pytest.param({"lanes": 4, "acc_width": 8, "out_width": 8, "narrow_width": 2}, id="acc8"),
+    pytest.param({"lanes": 4, "multiplier": "mult18x18d"}, id="mult18x18d"),
+    pytest.param(
+        {"lanes": 4, "acc_width": 18, "bias_width": 0, "multiplier": "mult18x18d"},
+        id="edge-mult18x18d",
+    ),
 ]
 
 

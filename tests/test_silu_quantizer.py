@@ -238,6 +238,7 @@ def test_quantize_selects_by_beat():
 CONFIGURATIONS = [
     pytest.param({"lanes": 16, "side_width": 9}, id="lanes16"),
     pytest.param({"lanes": 3, "segments": 16}, id="lanes3-segments16"),
+    pytest.param({"lanes": 4, "multiplier": "mult18x18d"}, id="mult18x18d"),
 ]
 
 
