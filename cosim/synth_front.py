@@ -64,7 +64,7 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def draw(points: Sequence[Point], path: Path, title: str) -> None:
-    """Draw all points and the front (PNG or SVG by the name of the file)."""
+    """Draw all points, and the front with its labels (PNG or SVG by the name of the file)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -77,10 +77,10 @@ def draw(points: Sequence[Point], path: Path, title: str) -> None:
         on = point in best
         x, y = point.area, point.throughput / 1000
         axes.scatter(x, y, s=40, color="C0" if on else "0.6", zorder=2)
-        axes.annotate(
-            point.label, (x, y), textcoords="offset points", xytext=(6, -4 if on else 6),
-            fontsize=7, color="black" if on else "0.4",
-        )  # fmt: skip
+        if on:
+            axes.annotate(
+                point.label, (x, y), textcoords="offset points", xytext=(6, -4), fontsize=7
+            )
     axes.margins(x=0.25)
     axes.set(title=title, xlabel="area, LUT-eq", ylabel="throughput, 10^9 MACs a second")
     axes.set_xscale("log")
