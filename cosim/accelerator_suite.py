@@ -75,7 +75,9 @@ class AcceleratorTask:
             )
             tell(f"simulate {self.name}", 0, 1)
             latency = self.memory.latency + self.memory.spread
-            predicted = time_run(program, self.steps, simulator.memory(latency))
+            predicted = time_run(
+                program, self.steps, simulator.memory(latency), simulator.arithmetic
+            )
             memory = replace(self.memory, seed=self.seed)
             limit = CYCLES_PER_PREDICTED * predicted
             commands = image_scenario(program, data, golden, self.steps, folder, memory, limit)

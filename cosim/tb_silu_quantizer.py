@@ -122,7 +122,7 @@ def inputs_case(
         name,
         "silu_quantizer",
         parameters,
-        cycle_model(),
+        cycle_model(str(parameters.get("multiplier", "inferred"))),
         {"i": {"u": u, **fields, "side": side}, "o": {"codes": codes, "side": side}},
         stall_choices(("i", "o"), index, seed),
         seed,

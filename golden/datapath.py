@@ -198,7 +198,7 @@ class DatapathModel:
         self.accumulator = AccumulatorModel(conv["pixel"], conv["last"], conv["end"])
         self.requantizer = RequantizerModel(outputs.conv_saturated)
         self.activation_skid = SkidBuffer()
-        self.silu = RigidPipeline(silu_quantizer.LATENCY)
+        self.silu = RigidPipeline(silu_quantizer.latency(config.multiplier))
         self.edge_skid = SkidBuffer()
         self.edge_requantizer = RequantizerModel(outputs.edge_saturated, acc_width=STREAM_BITS)
         self._ends = {

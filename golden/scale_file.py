@@ -46,10 +46,12 @@ class TileLookupModel:
         self.front = [-1] * LOOKUP_FRONT
         self.back.reset()
 
-    def passes(self, o_ready: bool, loaded: Sequence[TableSet | None]) -> int:
+    def passes(
+        self, o_ready: bool, loaded: Sequence[TableSet | None], is_open: Sequence[bool]
+    ) -> int:
         """Return the beat that passes the check in this cycle, or -1."""
         beat = self.front[-1]
-        if beat < 0 or not self.back.ready(o_ready):
+        if beat < 0 or is_open[self.bank[beat]] or not self.back.ready(o_ready):
             return -1
         tables = loaded[self.bank[beat]]
         hit = (
@@ -81,17 +83,20 @@ class ScaleFileModel:
     ===========  ===========================================  ================================
     bank         meaning                                      leaves it
     ===========  ===========================================  ================================
-    open         takes writes; tiles that name it wait        COMMIT was accepted two cycles
-                                                              ago (``COMMIT_CYCLES``)
-    loaded       tiles with its table set and step pass       any write to it, or a BOUNDARY,
-                                                              is accepted
+    shut         takes no writes; tiles pass if it is loaded  a write to it is offered while it
+                 with their table set and step                is not busy: open in the next
+                                                              cycle
+    open         takes writes; tiles that name it wait        a COMMIT is accepted; or it is
+                                                              busy: a tile entered in the cycle
+                                                              of the offer
     ===========  ===========================================  ================================
 
-    ``in_flight[bank]`` counts the tiles that passed (beats with ``start``) and were not released;
-    ``bank_busy`` is in_flight > 0. A write is accepted if its bank (BOUNDARY: both) is not busy
-    and no tile enters it in this cycle; ``i_write.ready`` without a beat says that of both banks.
-    A BOUNDARY also waits until no beat stands in front of a check. The schedule is known from the
-    second cycle after a COMMIT on, until a BOUNDARY is accepted.
+    A bank is loaded ``COMMIT_CYCLES`` after its COMMIT, until another write to it, or a BOUNDARY,
+    is accepted. ``in_flight[bank]`` counts the tiles that passed (beats with ``start``) and were
+    not released; ``bank_busy`` is in_flight > 0. A write is accepted if its bank is open and not
+    busy; ``i_write.ready`` without a beat says that of both banks. A BOUNDARY waits until no bank
+    is busy and no beat stands in front of a check. The schedule is known from the second cycle
+    after a COMMIT on, until a BOUNDARY is accepted.
     """
 
     inputs: Sequence[str] = ("i_write", "i_conv", "i_activation", "i_edge", "i_read")
@@ -114,7 +119,7 @@ class ScaleFileModel:
         self.reset()
 
     def reset(self) -> None:
-        """Both banks open, nothing in flight."""
+        """Both banks shut and empty, nothing in flight."""
         for path in self.PATHS:
             self.lookups[path].reset()
         self.read.reset()
@@ -122,6 +127,8 @@ class ScaleFileModel:
         self.loading: list[tuple[int, TableSet] | None] = [None, None]  # cycles left, set
         self.known = False
         self.known_next = False
+        self.is_open = [False, False]
+        self.open_next = [False, False]
         self.in_flight = [0, 0]
         self.passing = dict.fromkeys(self.PATHS, -1)
 
@@ -134,25 +141,27 @@ class ScaleFileModel:
         self, valid: Mapping[str, int], ready: Mapping[str, bool], plain: Mapping[str, int]
     ) -> tuple[dict[str, bool], dict[str, int]]:
         """See ``golden.cycles.CycleModel``."""
-        starts = [False, False]
         i_ready = {}
         write = valid["i_write"]
         is_boundary = write >= 0 and self.write_table[write] == Table.BOUNDARY
         for path in self.PATHS:
             unit = self.lookups[path]
-            beat = unit.passes(ready[f"o_{path}"], self.loaded)
+            beat = unit.passes(ready[f"o_{path}"], self.loaded, self.is_open)
             self.passing[path] = beat
             i_ready[f"i_{path}"] = unit.moves(beat) and self.known and not is_boundary
-            if beat >= 0 and unit.start[beat]:
-                starts[unit.bank[beat]] = True
-        idle = [self.in_flight[bank] == 0 and not starts[bank] for bank in range(2)]
+        idle = [count == 0 for count in self.in_flight]
+        takes = [idle[bank] and self.is_open[bank] for bank in range(2)]
+        self.open_next = takes.copy()
         if is_boundary:
             empty = all(unit.empty for unit in self.lookups.values())
-            i_ready["i_write"] = idle[0] and idle[1] and empty
+            i_ready["i_write"] = all(idle) and empty
         elif write >= 0:
-            i_ready["i_write"] = idle[self.write_bank[write]]
+            bank = self.write_bank[write]
+            i_ready["i_write"] = takes[bank]
+            committed = takes[bank] and self.write_table[write] == Table.COMMIT
+            self.open_next[bank] = idle[bank] and not committed
         else:
-            i_ready["i_write"] = idle[0] and idle[1]
+            i_ready["i_write"] = all(takes)
         i_ready["i_read"] = ready["o_read"]
         busy = sum((self.in_flight[bank] > 0) << bank for bank in range(2))
         return i_ready, {"bank_busy": busy}
@@ -170,10 +179,11 @@ class ScaleFileModel:
                 self.in_flight[plain[f"release_{path}_bank"]] -= 1
             unit.clock(accepted[f"i_{path}"], beat, ready[f"o_{path}"])
         self.read.clock(accepted["i_read"], ready["o_read"])
+        self.is_open = self.open_next
         self._clock_banks(accepted["i_write"])
 
     def _clock_banks(self, write: int) -> None:
-        """Count down what is committed, then open what is written."""
+        """Count down what is committed, then empty what is written."""
         self.known, self.known_next = self.known or self.known_next, False
         for bank, loading in enumerate(self.loading):
             if loading is not None:
@@ -184,9 +194,9 @@ class ScaleFileModel:
         if write < 0:
             return
         table, bank = self.write_table[write], self.write_bank[write]
-        for opened in (0, 1) if table == Table.BOUNDARY else (bank,):
-            self.loaded[opened] = None
-            self.loading[opened] = None
+        for emptied in (0, 1) if table == Table.BOUNDARY else (bank,):
+            self.loaded[emptied] = None
+            self.loading[emptied] = None
         if table == Table.COMMIT:
             self.loading[bank] = (COMMIT_CYCLES, self.sets[self.commits[write]])
             self.known_next = True

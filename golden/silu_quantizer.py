@@ -14,7 +14,6 @@ from golden.silu_pieces import GRID_BITS, PIECES, SLOPE_FRACTION
 
 __all__ = [
     "K_MAX",
-    "LATENCY",
     "SHIFT_MAX",
     "VALUE_FRACTION",
     "ZERO_POINT_MAX",
@@ -23,6 +22,7 @@ __all__ = [
     "decode_region",
     "ideal_code",
     "ideal_wide_code",
+    "latency",
     "quantize",
     "region_code",
     "silu_value",
@@ -36,7 +36,6 @@ VALUE_BITS = 16
 SHIFT_MAX = 31
 ZERO_POINT_MAX = 112
 K_MAX = 4
-LATENCY = 11
 _LEVEL_MAX = 127  # m[6:0] of a code
 _WIDE_BITS = 12
 
@@ -154,6 +153,11 @@ def ideal_wide_code(u: npt.ArrayLike, M0: npt.ArrayLike, n0: npt.ArrayLike) -> I
     return np.clip(np.floor(_ideal_steps(u, M0, n0) + 0.5), -2048, 2047).astype(np.int64)
 
 
-def cycle_model() -> PipelineModel:
-    """``LATENCY`` registers that advance together."""
-    return PipelineModel(LATENCY)
+def latency(multiplier: str = "inferred") -> int:
+    """Return the registers of the block: one more before M0 with ``mult18x18d``."""
+    return 12 if multiplier == "mult18x18d" else 11
+
+
+def cycle_model(multiplier: str = "inferred") -> PipelineModel:
+    """``latency(multiplier)`` registers that advance together."""
+    return PipelineModel(latency(multiplier))

@@ -27,16 +27,18 @@ class ScaleFile(wiring.Component):
     ======  ==============================================  ===================================
     bank    meaning                                         leaves it
     ======  ==============================================  ===================================
-    open    takes writes; tiles that name it wait           a COMMIT is accepted
-    loaded  tiles with its table set and step pass          a write to it, or a BOUNDARY (which
-                                                            opens both), is accepted
+    shut    takes no writes; tiles pass if it is loaded     a write to it is offered while it is
+            with their table set and step                   not busy: open from the next cycle
+    open    takes writes; tiles that name it wait           a COMMIT is accepted; or a tile has
+                                                            entered in the cycle of the offer
     ======  ==============================================  ===================================
 
-    A bank is *busy* from the first beat of a tile (``start``) until its release. A write is
-    accepted if its bank (BOUNDARY: both) is not busy and no tile enters it in this cycle. A
-    BOUNDARY also waits until no beat stands in front of a check, and no tile beat is taken while
-    it is offered, nor before a COMMIT that follows it: a group is never computed from boundaries
-    that change.
+    A COMMIT loads a bank, any other accepted write to it, or a BOUNDARY, empties it. A bank is
+    *busy* from the first beat of a tile (``start``) until its release. As a bank opens a cycle
+    before its first write is taken, tiles that enter and writes never wait for each other within
+    a cycle. A BOUNDARY waits until no bank is busy and no beat stands in front of a check, and no
+    tile beat is taken while it is offered, nor before a COMMIT that follows it: a group is never
+    computed from boundaries that change.
 
     Parameters
     ----------
@@ -171,8 +173,9 @@ class ScaleFile(wiring.Component):
             m.d.sync += write.eq(self.i_write.payload)
         commits = Signal()
         m.d.comb += commits.eq(writes & (write.table == Table.COMMIT))
-        opened = self._elaborate_admission(m, accepts, commits)
-        self._elaborate_contents(m, write, writes, commits, opened, banks, boundaries)
+        is_open = Signal(2)
+        emptied = self._elaborate_admission(m, accepts, commits, is_open)
+        self._elaborate_contents(m, write, writes, commits, emptied, banks, boundaries)
 
         tables = {"conv": Table.OPERAND, "activation": Table.SILU, "edge": Table.EDGE}
         for path in PATHS:
@@ -189,6 +192,7 @@ class ScaleFile(wiring.Component):
             m.d.comb += [
                 unit.boundaries.eq(boundaries),
                 unit.banks.eq(banks),
+                unit.shut.eq(~is_open),
                 read.addr.eq(unit.table_row),
                 unit.constants.eq(read.data),
                 table_write.addr.eq(Cat(write.row[: unit.row_bits - 1], write.bank)),
@@ -198,23 +202,23 @@ class ScaleFile(wiring.Component):
         self._elaborate_read(m, write, writes)
         return m
 
-    def _elaborate_admission(self, m, accepts, commits):
-        """Decide who may enter: writes and tiles; return which banks a write opens."""
+    def _elaborate_admission(self, m, accepts, commits, is_open):
+        """Decide who may enter: writes and tiles; return which banks a write empties."""
         offered = self.i_write.payload
-        idle = Signal(2)
         offers_boundary = Signal()
         waiting = Signal()
-        opened = Signal(2)
+        takes = Signal(2)
+        emptied = Signal(2)
         m.d.comb += [
             offers_boundary.eq(self.i_write.valid & (offered.table == Table.BOUNDARY)),
             waiting.eq(Cat(unit.waiting for unit in self.lookups.values()).any()),
         ]
-        with m.If(offers_boundary):
-            m.d.comb += self.i_write.ready.eq(idle.all() & ~waiting)
+        with m.If(offers_boundary):  # no beat before a check: none enters a bank in this cycle
+            m.d.comb += self.i_write.ready.eq(~self.bank_busy.any() & ~waiting)
         with m.Elif(self.i_write.valid):
-            m.d.comb += self.i_write.ready.eq(Mux(offered.bank, idle[1], idle[0]))
+            m.d.comb += self.i_write.ready.eq(Mux(offered.bank, takes[1], takes[0]))
         with m.Else():
-            m.d.comb += self.i_write.ready.eq(idle.all())
+            m.d.comb += self.i_write.ready.eq(takes.all())
         known = Signal()  # a table set was committed after the last boundary
         for unit in self.lookups.values():
             m.d.comb += unit.open.eq(known & ~offers_boundary)
@@ -223,7 +227,7 @@ class ScaleFile(wiring.Component):
         with m.If(accepts & offers_boundary):
             m.d.sync += known.eq(0)
         for bank in range(2):
-            m.d.comb += opened[bank].eq(accepts & (offers_boundary | (offered.bank == bank)))
+            m.d.comb += emptied[bank].eq(accepts & (offers_boundary | (offered.bank == bank)))
             in_flight = Signal(IN_FLIGHT_BITS, name=f"in_flight_{bank}")
             starts = [self.lookups[path].starts[bank] for path in PATHS]
             releases = [
@@ -238,13 +242,19 @@ class ScaleFile(wiring.Component):
                 in_flight.eq((in_flight + entered - left)[:IN_FLIGHT_BITS]),
                 Assert(legal),  # type: ignore[call-arg]  # the stubs lag behind
             ]
+            offers = Signal(name=f"offers_{bank}")
             m.d.comb += [
+                offers.eq(self.i_write.valid & ~offers_boundary & (offered.bank == bank)),
                 self.bank_busy[bank].eq(in_flight != 0),
-                idle[bank].eq(~self.bank_busy[bank] & ~Cat(starts).any()),
+                takes[bank].eq(is_open[bank] & ~self.bank_busy[bank]),
             ]
-        return opened
+            with m.If(self.bank_busy[bank] | (accepts & offers & (offered.table == Table.COMMIT))):
+                m.d.sync += is_open[bank].eq(0)
+            with m.Elif(offers):
+                m.d.sync += is_open[bank].eq(1)
+        return emptied
 
-    def _elaborate_contents(self, m, write, writes, commits, opened, banks, boundaries):
+    def _elaborate_contents(self, m, write, writes, commits, emptied, banks, boundaries):
         """Boundary registers, and what each bank holds; loaded comes a cycle after it."""
         for index in range(self.groups - 1):
             with m.If(writes & (write.table == Table.BOUNDARY) & (write.row == index)):
@@ -262,7 +272,7 @@ class ScaleFile(wiring.Component):
                 ]
             with m.If(committed):
                 m.d.sync += banks[bank].loaded.eq(1)
-            with m.If(opened[bank]):
+            with m.If(emptied[bank]):
                 m.d.sync += [committed.eq(0), banks[bank].loaded.eq(0)]
 
     def _elaborate_read(self, m, write, writes):

@@ -7,11 +7,10 @@ from amaranth.lib.wiring import In, Out
 from golden.silu_pieces import GRID_BITS, PIECES, SLOPE_FRACTION
 from hdl.registered_multiplier import RegisteredMultiplier
 
-__all__ = ["CODE_WIDTH", "INPUT_WIDTH", "LANE_LATENCY", "SiluLane"]
+__all__ = ["CODE_WIDTH", "INPUT_WIDTH", "SiluLane"]
 
 INPUT_WIDTH = 12
 CODE_WIDTH = 12
-LANE_LATENCY = 11
 _VALUE_WIDTH = 16
 _CELL_WIDTH = INPUT_WIDTH - GRID_BITS  # |u| = 2048 is cell 256: nine bits
 _RAMP = 16 << SLOPE_FRACTION  # slope of max(u, 0): 2**(11 - 7) LSBs of v for an input step
@@ -38,6 +37,9 @@ class SiluLane(wiring.Component):
     11        the code
     ========  ========================================================================
 
+    With ``registered``, registers 4 and 5 are those of a multiplier, and v has one of its own in
+    front of two that are a multiplier's as well: p is in register 8, all that follows one later.
+
     *Rounding.* Floor shifts compose and t keeps one bit below the result: ``rsh(p, n0) =
     (t + 1) >> 1`` and ``rsh(p, n0 + k) = ((t >> k) + 1) >> 1``.
 
@@ -50,8 +52,7 @@ class SiluLane(wiring.Component):
     segments : int
         Pieces of g, 16 or 32.
     registered : bool
-        Registers 4 to 7 of both products are those of
-        :class:`~hdl.registered_multiplier.RegisteredMultiplier`.
+        Both products are made in :class:`~hdl.registered_multiplier.RegisteredMultiplier`.
 
     Members
     -------
@@ -60,15 +61,15 @@ class SiluLane(wiring.Component):
     u : In(signed(12))
         Input of the beat that enters.
     multiplier : In(16)
-        M0 of the beat in register 6; with ``registered`` of that in register 5.
+        M0 of the beat in register 6.
     shift_high : In(2), shift_low : In(3)
-        ``n0[4:3]`` of the beat in register 7, ``n0[2:0]`` of the beat in register 8.
+        ``n0[4:3]`` of the beat whose p is there, ``n0[2:0]`` of the beat one register on.
     zero_point : In(7), k_less_one : In(2)
-        Of the beat in register 9; the zero point is 0 for a wide beat.
+        Of the beat whose t is there; the zero point is 0 for a wide beat.
     wide : In(1)
-        Of the beat in register 10.
+        Of the beat in the last register but one.
     code : Out(12)
-        Of the beat in register 11: region code, or int12 as two's complement.
+        Of the beat in the last register: region code, or int12 as two's complement.
     """
 
     enable: Signal
@@ -161,11 +162,12 @@ class SiluLane(wiring.Component):
         value = named(total[SLOPE_FRACTION:][:_VALUE_WIDTH].as_signed(), "v")
 
         # 6, 7: |v * M0| < 2**31
+        value = register(value, "v_6")
         if self.registered:
             scaled = registered_product(value, self.multiplier, "v")
-            scaled = named(scaled[:32].as_signed(), "p_7")
+            scaled = named(scaled[:32].as_signed(), "p")
         else:
-            scaled = _product(m, register(value, "v_6"), self.multiplier, "v")
+            scaled = _product(m, value, self.multiplier, "v")
             scaled = register(named(scaled[:32].as_signed(), "p"), "p_7")
 
         # 8, 9: t

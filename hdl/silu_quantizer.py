@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.mac_array import MULTIPLIERS
 from hdl.checks import check_choice, check_size
-from hdl.silu_lane import CODE_WIDTH, INPUT_WIDTH, LANE_LATENCY, SiluLane
+from hdl.silu_lane import CODE_WIDTH, INPUT_WIDTH, SiluLane
 
 __all__ = ["SiluQuantizer"]
 
@@ -39,7 +39,7 @@ class SiluQuantizer(wiring.Component):
 
     Timing
     ------
-    Latency 11 cycles, one beat a cycle, ``i.ready = o.ready | ~o.valid``.
+    Latency 11 cycles (``mult18x18d``: 12), one beat a cycle, ``i.ready = o.ready | ~o.valid``.
     """
 
     i: stream.Interface
@@ -76,7 +76,7 @@ class SiluQuantizer(wiring.Component):
     @property
     def latency(self):
         """Cycles from an accepted beat to ``o.valid``."""
-        return LANE_LATENCY
+        return 12 if self.multiplier == "mult18x18d" else 11
 
     def elaborate(self, platform):
         m = Module()
@@ -108,16 +108,15 @@ class SiluQuantizer(wiring.Component):
             offset.eq(Mux(beat.wide, 0, beat.zero_point)),
             exponent.eq((beat.k - 1)[:2]),
         ]
-        registered = self.multiplier == "mult18x18d"
-        multiplier = delayed(beat.multiplier, "multiplier", 5 if registered else 6)
-        shift_high = delayed(beat.shift[3:], "shift_high", 7)
-        shift_low = delayed(beat.shift[:3], "shift_low", 8)
-        zero_point = delayed(offset, "zero_point", 9)
-        k_less_one = delayed(exponent, "k_less_one", 9)
-        wide = delayed(beat.wide, "wide", 10)
+        multiplier = delayed(beat.multiplier, "multiplier", 6)
+        shift_high = delayed(beat.shift[3:], "shift_high", self.latency - 4)
+        shift_low = delayed(beat.shift[:3], "shift_low", self.latency - 3)
+        zero_point = delayed(offset, "zero_point", self.latency - 2)
+        k_less_one = delayed(exponent, "k_less_one", self.latency - 2)
+        wide = delayed(beat.wide, "wide", self.latency - 1)
         for index in range(self.lanes):
             m.submodules[f"lane_{index}"] = lane = SiluLane(
-                segments=self.segments, registered=registered
+                segments=self.segments, registered=self.multiplier == "mult18x18d"
             )
             m.d.comb += [
                 lane.enable.eq(enable),

@@ -98,6 +98,7 @@ class TileLookup(wiring.Component):
     o : stream of constants (``row_layout``), bank, scale_row, bias_row, side
     boundaries : first step of groups 1.. (STEP_BITS + 1 bits each: 2**STEP_BITS is never reached)
     banks : table_set, first and last step, first group, loaded, of both banks
+    shut (2) : tiles may pass that name this bank
     open : beats may enter; boundaries do not change while one waits in front of the check
     waiting : a beat stands in front of the check
     starts (2) : a tile enters the bank in this cycle
@@ -125,6 +126,7 @@ class TileLookup(wiring.Component):
                 "o": Out(stream.Signature(self.o_layout)),
                 "boundaries": In(data.ArrayLayout(STEP_BITS + 1, max(1, config.groups - 1))),
                 "banks": In(data.ArrayLayout(bank_layout(), 2)),
+                "shut": In(2),
                 "open": In(1),
                 "waiting": Out(1),
                 "starts": Out(2),
@@ -156,11 +158,13 @@ class TileLookup(wiring.Component):
         first_matches = Signal()
         checked_matches = Signal()
         matches = Signal()
+        shut = Signal()
         m.d.comb += [
             self.i.ready.eq(front_moves & self.open),
             self.waiting.eq(first_valid | checked_valid),
             first_bank.eq(Mux(first.bank, self.banks[1], self.banks[0])),
             bank.eq(Mux(checked.bank, self.banks[1], self.banks[0])),
+            shut.eq(Mux(checked.bank, self.shut[1], self.shut[0])),
             first_matches.eq(_matches(first_bank, first)),
             checked_matches.eq(_matches(bank, checked)),
         ]
@@ -179,7 +183,7 @@ class TileLookup(wiring.Component):
             m.d.sync += matches.eq(checked_matches)
         m.d.comb += [
             back_moves.eq(self.o.ready | ~self.o.valid),
-            passes.eq(checked_valid & matches & bank.loaded & back_moves),
+            passes.eq(checked_valid & matches & bank.loaded & shut & back_moves),
             front_moves.eq(~checked_valid | passes),
             self.starts.eq(
                 Cat(

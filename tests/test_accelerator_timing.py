@@ -19,7 +19,7 @@ from tests.accelerator_runs import several_heads
 UNITS = {Unit.ARRAY: "array", Unit.VECTOR: "vector", Unit.MOVER: "mover", Unit.LOADER: "loader"}
 
 
-def differences(program, verdict, steps, memory):
+def differences(program, verdict, steps, memory, arithmetic):
     """(section, operation, start and end counted minus predicted) where they differ."""
     header, place = program.header, dict.fromkeys(UNITS.values(), 0)
     runs = [(Section.START, steps.start), *((Section.STEP, step) for step in steps),
@@ -29,7 +29,8 @@ def differences(program, verdict, steps, memory):
         group = sum(boundary <= step for boundary in header.boundaries)
         where = Place(header.steps, len(header.boundaries) + 1, step, group)
         listed = program.listed[section]
-        lines = time_section(header.config, [i for _, i in listed], memory, place=where).lines
+        instructions = [i for _, i in listed]
+        lines = time_section(header.config, instructions, memory, where, arithmetic).lines
         base = None
         for (operation, i), line in zip(listed, lines, strict=True):
             name = UNITS.get(i.unit)
@@ -49,11 +50,11 @@ def differences(program, verdict, steps, memory):
 
 def compare(player, latency, within=0):
     """Play it; every start and end, and the cycles of the whole run, to ``within`` cycles."""
-    memory = player.simulator.memory(latency)
-    predicted = time_run(player.program, player.steps, memory)
+    memory, arithmetic = player.simulator.memory(latency), player.simulator.arithmetic
+    predicted = time_run(player.program, player.steps, memory, arithmetic)
     play = player.memory(latency).load().start().wait(2 * predicted).say("read 80 cycles")
     verdict = play.check()
-    found = differences(player.program, verdict, player.steps, memory)
+    found = differences(player.program, verdict, player.steps, memory, arithmetic)
     assert [d for d in found if max(abs(d[-2]), abs(d[-1])) > within] == []
     assert abs(verdict.values["cycles"] - predicted) <= within
 
@@ -63,6 +64,31 @@ def compare(player, latency, within=0):
 def test_small_network(latency, tmp_path):
     """Heads that share chunks, three channels, concatenations, two steps and groups; size 8."""
     compare(Player(simulator_of(tmp_path / "rtl"), tmp_path, several_heads(), range(2)), latency)
+
+
+@pytest.mark.cosim
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "arithmetic",
+    [
+        {"multiplier": "mult18x18d"},
+        {"decode": "product_shift", "pipeline": 3},
+        {"decode": "product_shift", "multiplier": "mult18x18d"},
+        {"size": 16, "multiplier": "mult18x18d"},
+        {"size": 4, "pipeline": 2},
+    ],
+    ids=lambda a: "-".join(map(str, a.values())),
+)
+def test_other_arithmetic(arithmetic, tmp_path):
+    """Arrays and SiLU of another latency."""
+    artifact = several_heads()
+    size = arithmetic.get("size", 8)
+    config = asdict(compile_roomy(artifact, size).header.config)
+    simulator = simulator_of(tmp_path / "rtl", {**config, **arithmetic, "trace": 1})
+    for latency in (0, 40):
+        folder = tmp_path / str(latency)
+        folder.mkdir()
+        compare(Player(simulator, folder, artifact, range(2)), latency)
 
 
 @pytest.mark.cosim

@@ -1,19 +1,28 @@
 """The documentation site builds without a warning, and every command in its guides runs.
 
 A block ``console`` holds commands behind ``$`` and lines that must occur in what they print,
-numbers aside. A comment before it says what is special: ``long``, ``exits N``, ``not run: reason``.
+numbers aside. A comment before it says what is special: ``long``, ``exits N``, ``with OPTIONS``
+(which make the commands small), ``not run: reason``. What a page calls its reader's own is there:
+``FOLDER``, a network; ``fashion-mnist``, images; ``DIR``, Verilog of the requantizer.
 """
 
+import gzip
 import os
 import re
+import struct
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cosim.bench import emit_verilog
+from golden.network.checkpoint import save_checkpoint
+from golden.network.dataset import FILES
 from hdl.blocks import BLOCKS
+from tests.small_network import small_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -23,6 +32,21 @@ _BLOCK = re.compile(
 )
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 SECONDS = 600
+README = re.findall(r"`\.venv/bin/(stepscale [^`]*)`", (ROOT / "README.md").read_text())
+QUICK = [c for c in README if re.match(r"stepscale (verilog|compile) (?!.*--package)", c)]
+SMALLER = {
+    "bench": "--size 4 --repeats 1 --batch-top 4",
+    "bench --only accelerator": "--size 4",
+    "cosim --suite blocks": "--block operand",
+    "cosim --suite blocks --block": "",
+    "coverage": "--block operand",
+    "evaluate": "--samples 8 --sqnr-images 2",
+    "mutation": "--count 20 --least 0",
+    "sample --samples 4096": "--samples 8",
+    "synth": "--seeds 1",
+    "train": "--data fashion-mnist --steps 2 --batch 4",
+}
+"""Commands of README that take minutes or more, by how they begin: options that make them small."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +60,11 @@ class Block:
     def status(self):
         """The exit status of its last command."""
         return int(self.note.split()[1]) if self.note.startswith("exits") else 0
+
+    @property
+    def options(self):
+        """What is added to its commands."""
+        return self.note.removeprefix("with ") if self.note.startswith("with ") else ""
 
 
 def blocks(guide):
@@ -54,6 +83,21 @@ def blocks(guide):
 def plain(text):
     """Without numbers, and with single spaces."""
     return re.sub(r"\s+", " ", re.sub(r"[\d.,]*\d", "#", text)).strip()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with what a page calls its reader's own."""
+    checkpoint = small_checkpoint()
+    weights = checkpoint.unet.state_dict()
+    save_checkpoint(tmp_path / "FOLDER", checkpoint.config, checkpoint.scheduler, weights)
+    (tmp_path / "fashion-mnist").mkdir()
+    for name in FILES.values():
+        images = np.random.default_rng(1).integers(0, 256, (16, 28, 28), np.uint8)
+        data = struct.pack(">4I", 0x803, *images.shape) + images.tobytes()
+        (tmp_path / "fashion-mnist" / name).write_bytes(gzip.compress(data))
+    emit_verilog("requantizer", {"lanes": 4}, tmp_path / "DIR")
+    return tmp_path
 
 
 def run(command, folder):
@@ -76,7 +120,7 @@ def play(guide, folder, *, long):
         if block.note.startswith("not run:") or (block.note == "long" and not long):
             continue
         for command, expected in block.commands:
-            ran = run(command, folder)
+            ran = run(f"{command} {block.options}".strip(), folder)
             output = ran.stdout + ran.stderr
             assert ran.returncode == block.status, f"{command}\n{output}"
             for line in expected:
@@ -89,7 +133,8 @@ def play(guide, folder, *, long):
 def test_notes_are_known_and_give_a_reason(guide):
     for block in blocks(guide):
         assert block.commands
-        assert re.fullmatch(r"|long|exits [1-9]|not run: .{10,}", block.note), block.note
+        note = r"|long|exits [1-9]|with --.+|not run: .{10,}"
+        assert re.fullmatch(note, block.note), block.note
 
 
 def test_the_guides_have_commands():
@@ -104,29 +149,45 @@ def test_commands_stand_in_no_other_block(guide):
             assert not re.search(r"^(\$|stepscale|make|dask|python|pip) ", body, re.M), body
 
 
-@pytest.mark.cosim
-def test_quick_commands_of_the_readme(tmp_path):
-    """Those that take seconds; the options of the others are checked below."""
-    found = re.findall(r"`\.venv/bin/(stepscale ([a-z]+)[^`]*)`", (ROOT / "README.md").read_text())
-    quick = [command for command, verb in found if verb in {"verilog", "compile"}]
-    quick = [command for command in quick if "--package" not in command]
-    assert len(quick) >= 2
-    for command in quick:
-        done = run(command, tmp_path)
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+def run_of_the_readme(command, folder):
+    """Run a command, smaller if it is a long one; what it reads is there."""
+    words = command.removeprefix("stepscale ")
+    options = SMALLER.get(max((b for b in SMALLER if words.startswith(b)), key=len, default=""), "")
+    if "net.safetensors" in words and "--out net.safetensors" not in words:
+        first = "stepscale calibrate --checkpoint FOLDER --images 4 --report-images 2"
+        assert run(f"{first} --out net.safetensors", folder).returncode == 0
+    if "out/*.json" in words:
+        assert run("stepscale cosim --block operand --json out/a.json", folder).returncode == 0
+    done = run(f"{command} {options}".strip(), folder)
+    assert done.returncode == 0, f"{command} {options}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.cosim
-@pytest.mark.parametrize("guide", [g for g in GUIDES if any(not b.note for b in blocks(g))])
-def test_commands_of_a_page(tmp_path, guide):
-    assert play(guide, tmp_path, long=False) > 0
+@pytest.mark.parametrize("command", QUICK)
+def test_quick_commands_of_the_readme(folder, command):
+    run_of_the_readme(command, folder)
+
+
+@pytest.mark.cosim
+@pytest.mark.long
+@pytest.mark.parametrize("command", sorted(set(README) - set(QUICK)))
+def test_commands_of_the_readme(folder, command):
+    run_of_the_readme(command, folder)
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize(
+    "guide", [g for g in GUIDES if any(not b.note or b.options for b in blocks(g))]
+)
+def test_commands_of_a_page(folder, guide):
+    assert play(guide, folder, long=False) > 0
 
 
 @pytest.mark.cosim
 @pytest.mark.long
 @pytest.mark.parametrize("guide", [g for g in GUIDES if any(b.note == "long" for b in blocks(g))])
-def test_all_commands_of_a_page(tmp_path, guide):
-    assert play(guide, tmp_path, long=True) > 0
+def test_all_commands_of_a_page(folder, guide):
+    assert play(guide, folder, long=True) > 0
 
 
 def test_a_wrong_page_is_red(tmp_path, monkeypatch):
@@ -159,10 +220,10 @@ def test_the_site_builds_without_a_warning(tmp_path):
 
 def test_commands_of_the_readme_exist():
     """Most of them take minutes; here their options must be those that the program has."""
-    found = re.findall(r"`\.venv/bin/stepscale ([^`]+)`", (ROOT / "README.md").read_text())
-    assert len(found) > 20
+    assert len(README) > 20
+    assert len(QUICK) >= 2
     help_of = {}
-    for words in (command.split() for command in found):
+    for words in (command.split()[1:] for command in README):
         if words[0] not in help_of:
             done = subprocess.run(
                 [sys.executable, "-m", "cosim.cli", words[0], "--help"],

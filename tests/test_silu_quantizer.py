@@ -16,14 +16,15 @@ from cosim.tb_silu_quantizer import (
     separating_constants,
 )
 from golden.calibration.artifact import embedded_artifact
+from golden.mac_array import MULTIPLIERS
 from golden.numbers import encode_multiplier, rsh
 from golden.silu_pieces import PIECES, fit
 from golden.silu_quantizer import (
-    LATENCY,
     code_rank,
     decode_region,
     ideal_code,
     ideal_wide_code,
+    latency,
     quantize,
     region_code,
     silu_value,
@@ -66,8 +67,9 @@ def test_constructor_refuses(keywords, error, text):
 
 
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
-def test_latency_is_that_of_the_golden_model():
-    assert SiluQuantizer().latency == LATENCY
+@pytest.mark.parametrize("multiplier", MULTIPLIERS)
+def test_latency_is_that_of_the_golden_model(multiplier):
+    assert SiluQuantizer(multiplier=multiplier).latency == latency(multiplier)
 
 
 # Pieces and SiLU value

@@ -9,7 +9,7 @@ from cosim.manifest import Manifest, content_hash, load_manifest
 from cosim.native import MAKE, OPTIONS, build_native, runtime_objects
 from cosim.toolchain import require_build_tools
 from golden.accelerator.configuration import AcceleratorConfig
-from golden.accelerator.timing.latencies import Memory
+from golden.accelerator.timing.latencies import Arithmetic, Memory
 from golden.errors import UserError
 
 __all__ = ["Simulator", "build_simulator"]
@@ -17,6 +17,7 @@ __all__ = ["Simulator", "build_simulator"]
 MAIN = Path(__file__).resolve().parent / "main.cpp"
 CONFIG = ("size", "stream_words", "stream_banks", "code_words", "sum_chunks", "depth",
           "channel_tiles")  # fmt: skip
+ARITHMETIC = ("decode", "pipeline", "multiplier")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Simulator:
     axi_bytes: int
     outstanding: int
     buffer: int
+    arithmetic: Arithmetic
 
     def memory(self, latency: int) -> Memory:
         """What the cycle model is told of memory at the ports of this accelerator."""
@@ -59,7 +61,8 @@ def build_simulator(rtl: Path, *, waves: bool = False) -> Simulator:
 
     folder = cached("models", f"{manifest.top}-scenario-{key[:20]}", make)
     bus = (parameters[name] for name in ("axi_bytes", "outstanding", "buffer"))
-    return Simulator(folder / "Vtop", manifest, config, *bus)
+    arithmetic = Arithmetic(**{name: parameters[name] for name in ARITHMETIC})
+    return Simulator(folder / "Vtop", manifest, config, *bus, arithmetic=arithmetic)
 
 
 def _sizes(config: AcceleratorConfig, axi_bytes: int) -> str:

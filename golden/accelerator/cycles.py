@@ -14,7 +14,7 @@ from golden.accelerator.operations import Section
 from golden.accelerator.program import HEADER_BYTES
 from golden.accelerator.timing.array import ArrayUnit
 from golden.accelerator.timing.bus import burst_lengths
-from golden.accelerator.timing.latencies import Memory, Place, Timeline
+from golden.accelerator.timing.latencies import Arithmetic, Memory, Place, Timeline
 from golden.accelerator.timing.loader import WORD_BYTES, TableLoader, blocks_of
 from golden.accelerator.timing.machine import Machine
 from golden.accelerator.timing.mover import Mover
@@ -32,12 +32,15 @@ def time_section(
     instructions: Sequence[Instruction],
     memory: Memory | None = None,
     place: Place | None = None,
+    arithmetic: Arithmetic | None = None,
 ) -> Timeline:
-    """Cycles of one section, from the first fetch to END.
+    """Cycles of one section, from the first fetch to END; the usual memory, place and arithmetic.
 
     ``RuntimeError`` if the instructions wait for ever, which those of a legal section never do.
     """
-    machine = Machine(config, instructions, memory or Memory(), place or Place())
+    machine = Machine(
+        config, instructions, memory or Memory(), place or Place(), arithmetic or Arithmetic()
+    )
     # in the order of their priority at the bus
     loader = TableLoader(machine)
     machine.connect()
@@ -62,7 +65,12 @@ def time_section(
     return Timeline(machine.lines, machine.lines[-1].end, machine.bus.bytes_read, machine.bus.reads)
 
 
-def time_run(program: Program, steps: range, memory: Memory | None = None) -> int:
+def time_run(
+    program: Program,
+    steps: range,
+    memory: Memory | None = None,
+    arithmetic: Arithmetic | None = None,
+) -> int:
     """Cycles from *start* to *done*: header, section start, ``steps``, section finish."""
     header, memory = program.header, memory or Memory()
     boundaries = header.boundaries
@@ -76,7 +84,8 @@ def time_run(program: Program, steps: range, memory: Memory | None = None) -> in
         bursts = _bursts(header.config, instructions, memory.width, place)
         key = (which, step.bit_length(), group.bit_length(), *bursts)
         if key not in known:
-            known[key] = time_section(header.config, instructions, memory, place).cycles
+            timeline = time_section(header.config, instructions, memory, place, arithmetic)
+            known[key] = timeline.cycles
         return known[key] + len(boundaries) + BETWEEN
 
     # two bursts; the words of the first one are read while memory answers the second

@@ -47,10 +47,19 @@ FAULTS = (
     Fault(
         "bank_overwritten_in_use",
         "scale_file.py",
-        "idle[bank].eq(~self.bank_busy[bank] & ~Cat(starts).any())",
-        "idle[bank].eq(1)",
+        "takes[bank].eq(is_open[bank] & ~self.bank_busy[bank])",
+        "takes[bank].eq(is_open[bank])",
         "scale_file",
         ("i_write", "o_conv", "o_activation", "o_edge"),
         "bank written while its tiles are in flight",
+    ),
+    Fault(
+        "tile_enters_an_open_bank",
+        "tile_lookup.py",
+        "bank.loaded & shut & back_moves",
+        "bank.loaded & back_moves",
+        "scale_file",
+        ("i_conv", "i_activation", "i_edge", "bank_busy"),
+        "a tile enters a bank in the cycle in which its first write is taken",
     ),
 )

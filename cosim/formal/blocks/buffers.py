@@ -82,6 +82,7 @@ def lookup() -> Harness:
     bank = {name: Mux(checked.bank, banks[1][name], banks[0][name]) for name, _ in banks[0].shape()}
     holds_it = (
         bank["loaded"]
+        & Mux(checked.bank, dut.shut[1], dut.shut[0])
         & (bank["table_set"] == checked.table_set)
         & (bank["step_first"] <= checked.step)
         & (checked.step <= bank["step_last"])

@@ -34,7 +34,7 @@ class ArrayUnit:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         size = machine.config.size
-        self.latency = 2 + (size - 1).bit_length()
+        self.latency = machine.arithmetic.array_cycles(size)
         self.rows = Rows(machine.clock, machine.ports, machine.weights, size)
         self.begun: list[int] = []  # cycle in which each pass is taken
         self.running: deque[Line] = deque()

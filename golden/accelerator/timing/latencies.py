@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from golden import mac_array, silu_quantizer
 from golden.accelerator.instruction import Instruction, Unit
 
-__all__ = ["Line", "Memory", "Place", "Timeline"]
+__all__ = ["Arithmetic", "Line", "Memory", "Place", "Timeline"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,28 @@ class Memory:
     width: int = 16
     outstanding: int = 8
     buffer: int = 64
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How products and sums are made, which says how many registers they take.
+
+    ``decode``, ``pipeline``, ``multiplier``: parameters of the accelerator; see
+    ``golden.mac_array.latency``.
+    """
+
+    decode: str = "edge"
+    pipeline: int = 1
+    multiplier: str = "inferred"
+
+    def array_cycles(self, size: int) -> int:
+        """Latency of an array of ``size`` x ``size``."""
+        return mac_array.latency(size, self.decode, self.pipeline, self.multiplier)
+
+    @property
+    def silu_cycles(self) -> int:
+        """Latency of the SiLU quantizer."""
+        return silu_quantizer.latency(self.multiplier)
 
 
 @dataclass(frozen=True)

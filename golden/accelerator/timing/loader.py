@@ -13,6 +13,7 @@ __all__ = ["WORD_BYTES", "TableLoader", "blocks_of"]
 
 ROW_WORDS = 8  # of a sampler row
 WORD_BYTES = 4
+OPEN = 1  # first word to its bank, which opens for it
 FINISH = 2  # last word to finish: commit, or the row is given
 
 
@@ -63,13 +64,15 @@ class TableLoader:
             for offset, words, _ in blocks:
                 bus.ask("tables", offset, -(-words // each), clock.now + 1)
             written = clock.now
+            opening = 0 if i["sampler_row"] else OPEN
             for _, words, cycles in blocks:
                 line.beats += words * cycles
                 for first in range(0, words, each):
                     yield lambda: bool(self._beats)
                     taken = max(self._beats.popleft(), written)
                     bus.free("tables", taken + 1)
-                    written = taken + min(each, words - first) * cycles
+                    written = taken + min(each, words - first) * cycles + opening
+                    opening = 0
             machine.finish(line, written + FINISH)
             free = written + FINISH + 1
             machine.clock.at(written + FINISH + QUEUED, partial(machine.hold, i))

@@ -11,7 +11,7 @@ from golden.accelerator.legality_engine import check_steps
 from golden.accelerator.legality_program import External
 from golden.accelerator.timing.bus import Bus
 from golden.accelerator.timing.clock import Clock, Process
-from golden.accelerator.timing.latencies import Line, Memory, Place
+from golden.accelerator.timing.latencies import Arithmetic, Line, Memory, Place
 from golden.accelerator.timing.ports import Ports
 from golden.accelerator.timing.weights import Weights
 
@@ -38,9 +38,10 @@ class Machine:
         instructions: Sequence[Instruction],
         memory: Memory,
         place: Place,
+        arithmetic: Arithmetic,
     ) -> None:
         self.config, self.memory = config, memory
-        self.place = place
+        self.place, self.arithmetic = place, arithmetic
         self.clock = Clock()
         self.lines = [Line(instruction) for instruction in instructions]
         self.counts = {Unit.ARRAY: 0, Unit.VECTOR: 0, Unit.MOVER: 0}

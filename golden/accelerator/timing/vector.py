@@ -17,8 +17,8 @@ ALLOWED = 3  # count to the first word of a chunk that waited for it
 READ = 2  # word read to the lanes
 AHEAD = 4  # words that are read and not in the lanes
 EDGE = 7  # lanes to the word written
-NORM = 14
-SILU = 18
+NORM = 14  # a plane to int8
+SILU = 7  # beside the SiLU quantizer
 WINDOW = 11
 SOFTMAX = 4
 ROW = 27  # last word of a row, beside the levels of adders, to the count
@@ -38,6 +38,7 @@ class VectorUnit:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.constants = NormConstants(machine)
+        self._silu = SILU + machine.arithmetic.silu_cycles
         self.held: Line | None = None  # taken, and not begun
         self.idle = 0  # cycle from which the next instruction may begin
         self._read = 0  # last word read
@@ -92,7 +93,7 @@ class VectorUnit:
         """NORM and EDGE: chunk by chunk, word by word."""
         i = line.instruction
         norm = i.opcode is Opcode.NORM
-        latency = (SILU if i["silu"] else NORM) if norm else EDGE
+        latency = (self._silu if i["silu"] else NORM) if norm else EDGE
         words = i["rows"] * i["width"]
         first = (i["row_first"] - i["source_row"]) * i["width"]
         for chunk in range(i["chunks0"] + i["chunks1"]):
