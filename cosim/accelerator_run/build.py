@@ -17,6 +17,7 @@ __all__ = ["Simulator", "build_simulator"]
 MAIN = Path(__file__).resolve().parent / "main.cpp"
 CONFIG = ("size", "stream_words", "stream_banks", "code_words", "sum_chunks", "depth",
           "channel_tiles")  # fmt: skip
+BUS = ("axi_bytes", "outstanding", "buffer")
 ARITHMETIC = ("decode", "pipeline", "multiplier")
 
 
@@ -60,9 +61,9 @@ def build_simulator(rtl: Path, *, waves: bool = False) -> Simulator:
         build_native(folder, manifest.top, [*options, *words], runtime_objects(options))
 
     folder = cached("models", f"{manifest.top}-scenario-{key[:20]}", make)
-    bus = (parameters[name] for name in ("axi_bytes", "outstanding", "buffer"))
+    axi_bytes, outstanding, buffer = (parameters[name] for name in BUS)
     arithmetic = Arithmetic(**{name: parameters[name] for name in ARITHMETIC})
-    return Simulator(folder / "Vtop", manifest, config, *bus, arithmetic=arithmetic)
+    return Simulator(folder / "Vtop", manifest, config, axi_bytes, outstanding, buffer, arithmetic)
 
 
 def _sizes(config: AcceleratorConfig, axi_bytes: int) -> str:
