@@ -1,6 +1,6 @@
 """Bench of ``scale_file``: random table sets through both banks while three paths use them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -17,13 +17,13 @@ from cosim.scale_writes import all_writes
 from cosim.stimulus import Parameters, generator, make_case, side_values, stall_choices
 from golden.cycles import Case
 from golden.numbers import Int64
-from golden.order import Answer, Order, Wait
+from golden.order import Answer, Wait
 from golden.scale_file import ScaleFileModel
 from golden.scale_tables import ScaleFileConfig, WriteEvents, lookup
 
 __all__ = ["cases"]
 
-CASES = 15
+CASES = 16
 DENSE = 12  # every step begins a group and has its tiles, and nobody stalls
 DENSE_BEATS = 4
 RESETS = (1, 4)
@@ -34,20 +34,22 @@ TILES_PER_SET = 3
 MANY = 6
 BITS = (13, 14)  # every bit of a name and a step decides once; the second with stalls
 BITS_STALLS = 3
-BITS_BEATS = 3
+MEETS = 15  # a write meets the tile that enters its bank, and nobody stalls
+SHORT_BEATS = 3
+ENTERS = 1  # cycles from the one behind a tile's first beat to the one in which it enters its bank
 LATE = 4  # cycles
 PATHS = ScaleFileModel.PATHS
 
 
 def _tiles(
     rng: np.random.Generator, config: ScaleFileConfig, program: Program, side_width: int,
-    crowd: int, dense: bool, bits: bool,
+    crowd: int, dense: bool, few_of: Callable[[int], int] | None,
 ) -> dict[str, Int64]:  # fmt: skip
     """Return the beats of one path: some tiles of most sets, in the order of the sets.
 
     Each of the first two sets has ``crowd`` tiles of one beat, if that is not 0. ``dense``: they
-    have a tile of ``DENSE_BEATS`` for every one of their steps, in order. ``bits``: every set has
-    one tile of ``BITS_BEATS``.
+    have a tile of ``DENSE_BEATS`` for every one of their steps, in order. ``few_of``: set to its
+    number of tiles, each of ``SHORT_BEATS``.
 
     Tiles of the last set have one beat, so that one can stand before its check with none in flight.
     """
@@ -59,12 +61,12 @@ def _tiles(
         single = crowded or index == len(sets) - 1
         every = dense and index < 2
         few = len(tables.bias) if every else few
-        few = 1 if bits else few
+        few = few_of(index) if few_of else few
         for number in range(crowd if crowded else few):
             beats = 1 if single else int(rng.integers(1, 6))
-            beats = DENSE_BEATS if every else BITS_BEATS if bits else beats
+            beats = DENSE_BEATS if every else SHORT_BEATS if few_of else beats
             step = random_step(rng, boundaries, tables)
-            if bits:  # the one at the power of two
+            if few_of:  # the one at the power of two
                 low = tables.step_base
                 step = tables.step_last if low & (low - 1) else low
             fields = {
@@ -90,7 +92,7 @@ def _joined(parts: list[dict[str, Int64]]) -> dict[str, Int64]:
 def _order(
     events: WriteEvents, tiles: Mapping[str, Mapping[str, Int64]], starts: list[int],
     straggler: str, held: bool, late: bool,
-) -> Order:  # fmt: skip
+) -> dict[str, list[Wait]]:  # fmt: skip
     """Who waits for whom: writes, tiles and reads.
 
     A set is overwritten only after every path has used it. Boundaries are written anew when every
@@ -122,6 +124,31 @@ def _order(
     return order
 
 
+def _meetings(
+    events: WriteEvents, tiles: Mapping[str, Mapping[str, Int64]]
+) -> dict[str, list[Wait]]:
+    """Return waits: the only tile of a set goes in when the set after it is written.
+
+    The next set of its bank is offered as the tile enters, every third one a cycle later.
+    """
+    write_set = np.cumsum(np.r_[0, events.commits[:-1] >= 0])
+    order: dict[str, list[Wait]] = {f"i_{name}": [] for name in (*PATHS, "write")}
+    for number in range(int(write_set[-1]) + 1):
+        path, begin = _only_path(number), int(np.searchsorted(write_set, number + 2))
+        first = int(np.searchsorted(tiles[path]["set"], number))
+        order[f"i_{path}"].append(Wait(first, {"i_write": begin}))
+        if begin < len(write_set):
+            order["i_write"].append(
+                Wait(begin, {f"i_{path}": first + 1}, ENTERS + (number % 3 == 2))
+            )
+    return order
+
+
+def _only_path(number: int) -> str:
+    """Path of the one tile of a set."""
+    return PATHS[number % len(PATHS)]
+
+
 def _answers(tiles: Mapping[str, Mapping[str, Int64]]) -> dict[str, Answer]:
     """Return the releases: a tile's when its last beat is delivered (conv: read).
 
@@ -143,7 +170,7 @@ def _programs(
     rng: np.random.Generator, config: ScaleFileConfig, index: int
 ) -> tuple[list[Program], list[int], WriteEvents]:
     """Return one program, or two one after the other; the first set of each; the writes."""
-    if index in BITS:
+    if index in (*BITS, MEETS):
         programs = [bit_program(rng, config)]
     else:
         programs = [random_program(rng, config, dense=index == DENSE)]
@@ -151,6 +178,13 @@ def _programs(
         programs.append(random_program(rng, config, programs[0][1]))
     starts = [place * SETS for place in range(len(programs))]
     return programs, starts, all_writes(rng, config, programs)
+
+
+def _few_of(index: int, path: str) -> Callable[[int], int] | None:
+    """Return the number of tiles of each set on a path, where a case says it."""
+    if index == MEETS:
+        return lambda number: int(path == _only_path(number))
+    return (lambda _: 1) if index in BITS else None
 
 
 def _case(index: int, seed: int, parameters: Parameters) -> Case:
@@ -163,9 +197,8 @@ def _case(index: int, seed: int, parameters: Parameters) -> Case:
         width = int(parameters.get(f"{path}_side", 0))
         crowd = CROWD if path == "conv" and index == CROWDED else 0
         dense = index == DENSE
-        parts = [
-            _tiles(rng, config, program, width, crowd, dense, index in BITS) for program in programs
-        ]
+        few_of = _few_of(index, path)
+        parts = [_tiles(rng, config, program, width, crowd, dense, few_of) for program in programs]
         constants[path] = _joined(
             [lookup(config, *program, part) for program, part in zip(programs, parts, strict=True)]
         )
@@ -200,8 +233,10 @@ def _case(index: int, seed: int, parameters: Parameters) -> Case:
     order = _order(
         events, tiles, starts, PATHS[index % len(PATHS)], index == CROWDED, index in BITS
     )
+    if index == MEETS:
+        order |= _meetings(events, tiles)
     reset_at = int(rng.integers(20, 1000)) if index in RESETS else None
-    stalls = {DENSE: 0, BITS[0]: 0, BITS[1]: BITS_STALLS}.get(index, index)
+    stalls = {DENSE: 0, BITS[0]: 0, BITS[1]: BITS_STALLS, MEETS: 0}.get(index, index)
     return make_case(
         f"stalls{index}" + ("-reset" if reset_at else ""), "scale_file", parameters, model,
         payloads, stall_choices((*model.inputs, *model.outputs), stalls, seed), seed,

@@ -132,7 +132,12 @@ def _scale_file(seen: Observed) -> Hits:
     tables = (write["table"] == t for t in range(4))
     hits |= {f"write of table {t}": bool(mask.any()) for t, mask in enumerate(tables)}
     busy = seen.case.trace.plain_out["bank_busy"]
-    return hits | {f"bank_busy {value}": bool((busy == value).any()) for value in range(4)}
+    hits |= {f"bank_busy {value}": bool((busy == value).any()) for value in range(4)}
+    offers = seen.stream("i_write")
+    bank = np.r_[write["bank"], 0][seen.moved_before("i_write")]
+    enters = (busy[:-1] >> bank[:-1] & 1 == 0) & (busy[1:] >> bank[:-1] & 1 == 1)
+    meets = offers.valid[:-1] & enters
+    return hits | {"a tile enters as a write to its bank is offered": bool(meets.any())}
 
 
 def _rounding(product: Int64, shift: Int64) -> tuple[Int64, Int64]:

@@ -19,8 +19,8 @@ FAULTS = (
     Fault(
         "silu_zero_point_of_the_neighbour",
         "silu_quantizer.py",
-        'delayed(offset, "zero_point", 9)',
-        'delayed(offset, "zero_point", 8)',
+        'delayed(offset, "zero_point", self.latency - 2)',
+        'delayed(offset, "zero_point", self.latency - 3)',
         "silu_quantizer",
         ("o",),
         "z taken from the next beat",
@@ -28,8 +28,8 @@ FAULTS = (
     Fault(
         "silu_k_off_by_one",
         "silu_quantizer.py",
-        'delayed(exponent, "k_less_one", 9)',
-        'delayed(exponent ^ 1, "k_less_one", 9)',
+        'delayed(exponent, "k_less_one", self.latency - 2)',
+        'delayed(exponent ^ 1, "k_less_one", self.latency - 2)',
         "silu_quantizer",
         ("o",),
         "k off by one in the upper region",
