@@ -154,8 +154,8 @@ def ideal_wide_code(u: npt.ArrayLike, M0: npt.ArrayLike, n0: npt.ArrayLike) -> I
 
 
 def latency(multiplier: str = "inferred") -> int:
-    """Return the registers of the block: one more before M0 with ``mult18x18d``."""
-    return 12 if multiplier == "mult18x18d" else 11
+    """Return the registers of the block: two more around v * M0 with ``mult18x18d``."""
+    return 13 if multiplier == "mult18x18d" else 11
 
 
 def cycle_model(multiplier: str = "inferred") -> PipelineModel:

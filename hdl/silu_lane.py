@@ -37,8 +37,9 @@ class SiluLane(wiring.Component):
     11        the code
     ========  ========================================================================
 
-    With ``registered``, registers 4 and 5 are those of a multiplier, and v has one of its own in
-    front of two that are a multiplier's as well: p is in register 8, all that follows one later.
+    With ``registered``, registers 4 and 5 are those of a multiplier. So are two more behind v, and
+    p has another behind those, since a multiplier may lie far from its lane: p is in register 9,
+    all that follows two later.
 
     *Rounding.* Floor shifts compose and t keeps one bit below the result: ``rsh(p, n0) =
     (t + 1) >> 1`` and ``rsh(p, n0 + k) = ((t >> k) + 1) >> 1``.
@@ -165,7 +166,7 @@ class SiluLane(wiring.Component):
         value = register(value, "v_6")
         if self.registered:
             scaled = registered_product(value, self.multiplier, "v")
-            scaled = named(scaled[:32].as_signed(), "p")
+            scaled = register(named(scaled[:32].as_signed(), "p"), "p_9")
         else:
             scaled = _product(m, value, self.multiplier, "v")
             scaled = register(named(scaled[:32].as_signed(), "p"), "p_7")

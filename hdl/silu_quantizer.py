@@ -39,7 +39,7 @@ class SiluQuantizer(wiring.Component):
 
     Timing
     ------
-    Latency 11 cycles (``mult18x18d``: 12), one beat a cycle, ``i.ready = o.ready | ~o.valid``.
+    Latency 11 cycles (``mult18x18d``: 13), one beat a cycle, ``i.ready = o.ready | ~o.valid``.
     """
 
     i: stream.Interface
@@ -76,7 +76,7 @@ class SiluQuantizer(wiring.Component):
     @property
     def latency(self):
         """Cycles from an accepted beat to ``o.valid``."""
-        return 12 if self.multiplier == "mult18x18d" else 11
+        return 13 if self.multiplier == "mult18x18d" else 11
 
     def elaborate(self, platform):
         m = Module()
