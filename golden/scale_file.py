@@ -94,7 +94,7 @@ class ScaleFileModel:
     A bank is loaded ``COMMIT_CYCLES`` after its COMMIT, until another write to it, or a BOUNDARY,
     is accepted. ``in_flight[bank]`` counts the tiles that passed (beats with ``start``) and were
     not released; ``bank_busy`` is in_flight > 0. A write is accepted if its bank is open and not
-    busy; ``i_write.ready`` without a beat says that of both banks. A BOUNDARY waits until no bank
+    busy; ``i_write.ready`` without a beat says that of any bank. A BOUNDARY waits until no bank
     is busy and no beat stands in front of a check. The schedule is known from the second cycle
     after a COMMIT on, until a BOUNDARY is accepted.
     """
@@ -161,7 +161,7 @@ class ScaleFileModel:
             committed = takes[bank] and self.write_table[write] == Table.COMMIT
             self.open_next[bank] = idle[bank] and not committed
         else:
-            i_ready["i_write"] = all(takes)
+            i_ready["i_write"] = any(takes)
         i_ready["i_read"] = ready["o_read"]
         busy = sum((self.in_flight[bank] > 0) << bank for bank in range(2))
         return i_ready, {"bank_busy": busy}

@@ -218,7 +218,7 @@ class ScaleFile(wiring.Component):
         with m.Elif(self.i_write.valid):
             m.d.comb += self.i_write.ready.eq(Mux(offered.bank, takes[1], takes[0]))
         with m.Else():
-            m.d.comb += self.i_write.ready.eq(takes.all())
+            m.d.comb += self.i_write.ready.eq(takes.any())
         known = Signal()  # a table set was committed after the last boundary
         for unit in self.lookups.values():
             m.d.comb += unit.open.eq(known & ~offers_boundary)
