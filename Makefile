@@ -58,9 +58,9 @@ mutation: $(STAMP) ## random faults in every block: how many its bench finds
 coverage: $(STAMP) ## what the benches exercise: functional bins, lines, branches, toggles
 	$(BIN)/stepscale coverage --json out/coverage.json
 
-synth: $(STAMP) ## area and clock of all small blocks on an ECP5
+synth: $(STAMP) ## area and clock of the small blocks on an ECP5, and what moved since the stored figures
 	$(BIN)/stepscale synth --block requantizer --block silu_quantizer --block processing_element \
-	  --rows 1 --cols 1 --json out/synth.json
+	  --rows 1 --cols 1 --baseline docs/data/synth_ecp5.json --tolerance 0.05 --json out/synth.json
 
 docs: $(STAMP) ## the documentation as a site, into out/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
