@@ -91,7 +91,8 @@ def test_streams_out_of_step_are_seen(tmp_path, block):
         ),
         pytest.param(
             "datapath", ".i_edge__valid(s_axis_edge_tvalid)",
-            ".i_edge__valid(s_axis_activation_tvalid)", "Verilog $stop", id="valid of another stream",
+            ".i_edge__valid(s_axis_activation_tvalid)", "Verilog $stop",
+            id="valid of another stream",
         ),
         pytest.param(
             "axi_writer", ".m_axi_wstrb(m_axi_wstrb)", ".m_axi_wstrb()", "byte 0x",
