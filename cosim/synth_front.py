@@ -64,24 +64,24 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def draw(points: Sequence[Point], path: Path, title: str) -> None:
-    """Draw all points, and the front with its labels (PNG or SVG by the name of the file)."""
+    """Draw all points, those of the front as numbers with a key, into a PNG or SVG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    figure = Figure(figsize=(9.5, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     best = front(points)
     axes.plot([p.area for p in best], [p.throughput / 1000 for p in best], color="0.7", zorder=1)
-    for point in points:
-        on = point in best
-        x, y = point.area, point.throughput / 1000
-        axes.scatter(x, y, s=40, color="C0" if on else "0.6", zorder=2)
-        if on:
-            axes.annotate(
-                point.label, (x, y), textcoords="offset points", xytext=(6, -4), fontsize=7
-            )
-    axes.margins(x=0.25)
+    others = [point for point in points if point not in best]
+    axes.scatter(
+        [p.area for p in others], [p.throughput / 1000 for p in others], s=30, color="0.6", zorder=2
+    )
+    for number, point in enumerate(best, 1):
+        at = (point.area, point.throughput / 1000)
+        axes.scatter(*at, s=70, color="C0", marker=f"${number}$", label=point.label, zorder=3)
+    axes.margins(x=0.1)
+    figure.legend(title="front", loc="outside right upper", fontsize=7, title_fontsize=8)
     axes.set(title=title, xlabel="area, LUT-eq", ylabel="throughput, 10^9 MACs a second")
     axes.set_xscale("log")
     axes.set_yscale("log")
