@@ -17,14 +17,17 @@ from systemrdl import RDLCompiler
 from cosim.bus.bench import wrapped
 from cosim.bus.suite import check_driver
 from cosim.cli import run as command_line
+from cosim.package.bus_diagram import bus_diagrams
 from cosim.package.package import packaged_blocks, write_package
 from cosim.package.registers import causes, write_registers
 from cosim.toolchain import verilator_binary, verilator_environment
 from golden.accelerator.instruction import Cause
 from golden.errors import UserError
-from hdl.register_map import PARAMETERS, compiled
+from hdl.register_map import PARAMETERS, addresses, compiled
 from tests.small_network import small_artifact
 
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs" / "images"
 SMALL = {"size": 8, "code_words": 8192}
 pytestmark = pytest.mark.cosim
 
@@ -109,6 +112,72 @@ def test_the_diagram_shows_the_latency(requantizer):
     assert (requantizer / "doc" / "timing.svg").read_text().startswith("<svg")
 
 
+@pytest.mark.parametrize("parameters", [{}, {"axi_bytes": 8}, {"axi_bytes": 32}])
+def test_the_bus_diagrams_follow_the_protocol(accelerator, parameters):
+    """Of each channel: what is valid stays until it is taken; bursts end at a page."""
+    parameters = json.loads((accelerator / "manifest.json").read_text())["parameters"] | parameters
+    for name, (source, picture) in bus_diagrams(parameters).items():
+        assert picture.startswith("<svg")
+        channels = {group[0]: group[1:] for group in json.loads(source)["signal"][1:]}
+        taken = {}
+        for channel, signals in channels.items():
+            waves = {signal["name"][len(channel) :]: _cycles(signal) for signal in signals}
+            valid, ready = waves.pop("valid"), waves.pop("ready")
+            for n in range(1, len(valid)):
+                if valid[n - 1] == "1" and ready[n - 1] == "0":
+                    assert valid[n] == "1"
+                    assert all(wave[n] == wave[n - 1] for wave in waves.values())
+            moves = [
+                n for n, bits in enumerate(zip(valid, ready, strict=True)) if bits == ("1", "1")
+            ]
+            taken[channel] = {what: [wave[n] for n in moves] for what, wave in waves.items()}
+        if name == "registers":
+            assert taken["B"]["resp"] == ["0", "2"]
+            assert taken["AW"]["addr"] == [f"{addresses()[n]:x}" for n in ("mask", "identity")]
+            continue
+        request, beats = (taken["AR"], taken["R"]) if name == "read" else (taken["AW"], taken["W"])
+        lengths = [int(length, 16) + 1 for length in request["len"]]
+        first, second = (int(address, 16) for address in request["addr"])
+        assert (lengths, first + lengths[0] * parameters["axi_bytes"], second % 4096) == (
+            [8, 2],
+            second,
+            0,
+        )
+        assert beats["data"] == [f"{n:x}" for n in range(10)]
+        assert beats["last"] == ["0"] * 7 + ["1", "0", "1"]
+
+
+def test_the_documentations_bus_diagrams_are_those_of_the_package():
+    """``python -m cosim.package.bus_diagram docs/images`` draws them."""
+    for name, (_, picture) in bus_diagrams().items():
+        assert (IMAGES / f"bus_{name}.svg").read_text() == picture + "\n"
+
+
+def _cycles(signal):
+    """Return the value of a signal of WaveJSON in every cycle."""
+    values: list[str] = []
+    data = iter(signal.get("data", ()))
+    for mark in signal["wave"]:
+        values.append(values[-1] if mark == "." else next(data) if mark == "=" else mark)
+    return values
+
+
+def test_the_accelerators_readme_has_cycles_and_pictures(accelerator):
+    text = (accelerator / "README.md").read_text()
+    run = (accelerator / "sim" / "run.h").read_text()
+    (predicted,) = re.findall(r"CYCLES = (\d+);", run)
+    assert f"| step, memory answers 40 cycles after a request | {int(predicted):,} |" in text
+    for name in re.findall(r"\(doc/(\w+)\.svg\)", text):
+        assert (accelerator / "doc" / f"{name}.svg").is_file()
+    assert text.count("(doc/") == 3
+
+
+def test_the_readme_names_a_page_that_exists(requantizer, accelerator):
+    for folder in (requantizer, accelerator):
+        (page,) = re.findall(r"What it does: (\S+) of", (folder / "README.md").read_text())
+        assert (ROOT / page).is_file()
+
+
 def test_the_smoke_bench_passes_outside_and_is_red_for_a_fault(tmp_path, requantizer):
     folder = tmp_path / "taken home"
     shutil.copytree(requantizer, folder)
@@ -121,7 +190,6 @@ def test_the_smoke_bench_passes_outside_and_is_red_for_a_fault(tmp_path, requant
     faulty = text.replace("upper = high_2 + ", "upper = high_2 - ")
     assert faulty != text
     lane.write_text(faulty)
-    shutil.rmtree(folder / "sim" / "build")
     done = make(folder)
     assert done.returncode != 0
     assert "first: payload of o in cycle" in done.stdout
@@ -267,6 +335,12 @@ def test_the_c_driver_runs_a_program_on_the_rtl(tmp_path, accelerator):
     done = make(folder)
     assert done.returncode != 0
     assert "1 differ" in done.stdout
+    expected.write_bytes((accelerator / "images" / "expected.bin").read_bytes())
+    run = folder / "sim" / "run.h"
+    run.write_text(re.sub(r"CYCLES = (\d+)", r"CYCLES = 1\1", run.read_text()))
+    done = make(folder)
+    assert done.returncode != 0
+    assert "were predicted" in done.stdout
     program = folder / "images" / "program.bin"
     content = bytearray(program.read_bytes())
     content[0] ^= 1

@@ -12,7 +12,7 @@ import wavedrom
 
 from golden.cycles import Case, StreamTrace
 
-__all__ = ["diagram", "wave"]
+__all__ = ["diagram", "levels", "wave"]
 
 CYCLES = 24
 
@@ -47,13 +47,14 @@ def wave(stream: StreamTrace, start: int, stop: int) -> list[dict[str, Any]]:
         if beat >= 0 and not same:
             data.append(str(beat))
     return [
-        {"name": "valid", "wave": _levels(stream.valid[start:stop])},
-        {"name": "ready", "wave": _levels(stream.ready[start:stop])},
+        {"name": "valid", "wave": levels(stream.valid[start:stop])},
+        {"name": "ready", "wave": levels(stream.ready[start:stop])},
         {"name": "beat", "wave": "".join(picture), "data": data},
     ]
 
 
-def _levels(bits: Any) -> str:
+def levels(bits: Any) -> str:
+    """WaveJSON's ``wave`` of one bit, cycle by cycle."""
     values = [int(bit) for bit in bits]
     return "".join(
         "." if n and value == values[n - 1] else str(value) for n, value in enumerate(values)

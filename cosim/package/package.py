@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from cosim.accelerator_run.golden_run import data_region, golden_run
 from cosim.generate import generate
 from cosim.manifest import load_manifest
 from cosim.package import texts
+from cosim.package.bus_diagram import bus_diagrams
 from cosim.package.diagram import diagram
 from cosim.package.hierarchy import mermaid
 from cosim.package.registers import has_ipxact, write_registers
@@ -29,6 +31,8 @@ from cosim.trace_checker.layout import Layout
 from cosim.trace_checker.trace import TraceWriter
 from golden.accelerator.compiler import compile_artifact
 from golden.accelerator.configuration import AcceleratorConfig
+from golden.accelerator.cycles import time_run
+from golden.accelerator.timing.latencies import Arithmetic, Memory
 from golden.calibration.artifact import Artifact
 from golden.cycles import Case
 from golden.errors import UserError
@@ -45,8 +49,13 @@ HERE = Path(__file__).resolve().parent
 CYCLES = 5_000  # of a smoke bench, about
 SEED = 1
 MADE = ("sim/build/", "sim/verdict.json", "driver/__pycache__/", "registers/__pycache__/")
+STEPS = range(1)  # that the accelerator's smoke bench runs
+LATENCY = 40  # cycles of its memory
+LATENCIES = (0, LATENCY, 100)  # cycles of the memories in its README
 CONFIG = ("size", "stream_words", "stream_banks", "code_words", "sum_chunks", "depth",
           "channel_tiles")  # fmt: skip
+BUS = ("axi_bytes", "outstanding", "buffer")
+ARITHMETIC = ("decode", "pipeline", "multiplier")
 
 Progress = Callable[[str, int, int], None]
 
@@ -138,19 +147,20 @@ def _remove(folder: Path, files: set[str]) -> None:
         place.rmdir()
 
 
+@dataclass(frozen=True)
 class _Bench:
-    """What the texts need to know of a smoke bench."""
+    """What the texts need to know of a smoke bench.
 
-    def __init__(
-        self,
-        top: str,
-        sources: Sequence[str],
-        flags: Sequence[str],
-        run: Sequence[str],
-        more: Sequence[tuple[str, str]],
-    ) -> None:
-        self.top, self.sources, self.flags, self.run = top, sources, flags, run
-        self.more = more
+    ``latency``: what it is of, and the cycles; ``diagrams``: names in ``doc/``.
+    """
+
+    top: str
+    sources: Sequence[str]
+    flags: Sequence[str]
+    run: Sequence[str]
+    latency_of: str
+    latency: Sequence[tuple[str, int]]
+    diagrams: Sequence[str]
 
 
 def _block(folder: Path, design: EmittedDesign) -> _Bench:
@@ -170,12 +180,26 @@ def _block(folder: Path, design: EmittedDesign) -> _Bench:
     for name in SOURCES:
         shutil.copyfile(CHECKER / name, simulation / name)
     (simulation / "ports.h").write_text(ports_header(Layout.of(manifest)))
+    _diagrams(folder, {"timing": diagram(cases[0], block)})
+    return _Bench(
+        top=block,
+        sources=["main.cpp"],
+        flags=["-CFLAGS", "-std=c++17 -I$(CURDIR)"],
+        run=["trace", "verdict.json", "--check"],
+        latency_of="Clock cycles without stalls.",
+        latency=[
+            ("input to output" if name == "cycles" else name, cycles)
+            for name, cycles in design.manifest["latency"].items()
+        ],
+        diagrams=["timing"],
+    )
+
+
+def _diagrams(folder: Path, diagrams: Mapping[str, tuple[str, str]]) -> None:
     (folder / "doc").mkdir()
-    source, picture = diagram(cases[0], block)
-    (folder / "doc" / "timing.json").write_text(source)
-    (folder / "doc" / "timing.svg").write_text(picture)
-    flags = ["-CFLAGS", "-std=c++17 -I$(CURDIR)"]
-    return _Bench(block, ["main.cpp"], flags, ["trace", "verdict.json", "--check"], [])
+    for name, (source, picture) in diagrams.items():
+        (folder / "doc" / f"{name}.json").write_text(source)
+        (folder / "doc" / f"{name}.svg").write_text(picture)
 
 
 def _accelerator(folder: Path, design: EmittedDesign, artifact: Artifact) -> _Bench:
@@ -190,7 +214,7 @@ def _accelerator(folder: Path, design: EmittedDesign, artifact: Artifact) -> _Be
         (images / f"{name}.bin").write_bytes(content)
     scratch = folder / "sim"
     scratch.mkdir()
-    golden = golden_run(program, data, range(1), scratch)
+    golden = golden_run(program, data, STEPS, scratch)
     for words in scratch.glob("*.words"):
         words.unlink()
     (images / "expected.bin").write_bytes(golden.data)
@@ -201,14 +225,40 @@ def _accelerator(folder: Path, design: EmittedDesign, artifact: Artifact) -> _Be
         HERE / "driver", folder / "driver", ignore=shutil.ignore_patterns("__pycache__")
     )
     shutil.copyfile(HERE / "sim" / "accelerator.cpp", folder / "sim" / "accelerator.cpp")
+    cycles = {
+        latency: time_run(
+            program,
+            STEPS,
+            Memory(latency, *(parameters[name] for name in BUS)),
+            Arithmetic(**{name: parameters[name] for name in ARITHMETIC}),
+        )
+        for latency in LATENCIES
+    }
     (folder / "sim" / "run.h").write_text(
         "// What this bench runs; made with the images.\n#pragma once\n"
         f"constexpr unsigned AXI_BYTES = {parameters['axi_bytes']};\n"
-        "constexpr unsigned FIRST_STEP = 0, LAST_STEP = 0;\n"
+        f"constexpr unsigned FIRST_STEP = {STEPS[0]}, LAST_STEP = {STEPS[-1]};\n"
+        "// of memory, and the cycles that the model predicts for it\n"
+        f"constexpr unsigned LATENCY = {LATENCY};\n"
+        f"constexpr unsigned long long CYCLES = {cycles[LATENCY]};\n"
     )
-    flags = ["-CFLAGS", "-std=c++17 -I$(CURDIR) -I$(CURDIR)/../driver -I$(CURDIR)/../registers"]
-    sources = ["accelerator.cpp", "../driver/stepscale.c"]
-    return _Bench("accelerator_axi", sources, flags, ["../images"], [])
+    diagrams = bus_diagrams(parameters)
+    _diagrams(folder, diagrams)
+    return _Bench(
+        top="accelerator_axi",
+        sources=["accelerator.cpp", "../driver/stepscale.c"],
+        flags=["-CFLAGS", "-std=c++17 -I$(CURDIR) -I$(CURDIR)/../driver -I$(CURDIR)/../registers"],
+        run=["../images"],
+        latency_of=(
+            "Clock cycles of one step of the program in `images/`, *start* to *done*: predicted,\n"
+            "exact for a memory that takes and gives a beat in every cycle. `make -C sim` compares."
+        ),
+        latency=[
+            (f"step, memory answers {latency} cycles after a request", count)
+            for latency, count in cycles.items()
+        ],
+        diagrams=list(diagrams),
+    )
 
 
 def _texts(
@@ -241,15 +291,26 @@ def _texts(
             ("driver/", "driver in C and its twin in Python"),
             ("images/", "a program, noise, and the memory that it must leave"),
         ]
+        what = "accesses of registers, bursts of memory: simulated cycles (WaveDrom)"
     else:
-        contents.append(("doc/timing.svg", "cycles that the smoke bench compares"))
+        what = "cycles that the smoke bench compares (WaveDrom)"
+    contents.append(("doc/", what))
     ports = [(p.name, p.direction, p.width, p.bus) for p in wrapper.ports]
     modules = {name.removesuffix(".v"): text for name, text in design.files.items()}
     chart = mermaid({**modules, wrapper.top: wrapper.text}, wrapper.top)
-    page = f"What it does: docs/blocks/{block}.md of stepscale."
-    (folder / "README.md").write_text(
-        texts.readme(block, design.manifest, ports, contents, page, chart)
+    page = "accelerator.md" if block == "accelerator" else f"blocks/{block}.md"
+    text = texts.readme(
+        block,
+        design.manifest,
+        ports,
+        contents,
+        page=f"What it does: docs/{page} of stepscale.",
+        chart=chart,
+        latency_of=bench.latency_of,
+        latency=bench.latency,
+        diagrams=bench.diagrams,
     )
+    (folder / "README.md").write_text(text)
     _core(folder, block, rtl, bench)
 
 

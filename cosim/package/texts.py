@@ -100,10 +100,10 @@ def makefile(top: str, sources: Sequence[str], flags: Sequence[str], run: Sequen
 # make: builds the smoke bench and runs it. Needs Verilator 5, make and a C++17 compiler.
 VERILATOR ?= verilator
 
-run: build/Vtop
+run: program
 \tbuild/Vtop {" ".join(run)}
 
-build/Vtop: {" ".join(sources)} ../files.f
+program: # Verilator leaves alone what did not change
 \t$(VERILATOR) --cc --exe --build -j 0 --no-timing -O3 -Wno-fatal --prefix Vtop --Mdir build \\
 \t  --top-module {top} {" ".join(f"'{flag}'" for flag in flags)} \\
 \t  -MAKEFLAGS CFG_CXXFLAGS_PCH_I=-include -F ../files.f {paths}
@@ -111,7 +111,7 @@ build/Vtop: {" ".join(sources)} ../files.f
 clean:
 \trm -rf build verdict.json
 
-.PHONY: run clean
+.PHONY: run program clean
 """
 
 
@@ -120,17 +120,18 @@ def readme(
     manifest: Mapping[str, Any],
     ports: Sequence[tuple[str, str, int, str]],
     contents: Sequence[tuple[str, str]],
+    *,
     page: str,
     chart: str,
+    latency_of: str,
+    latency: Sequence[tuple[str, int]],
+    diagrams: Sequence[str],
 ) -> str:
-    """README; ``ports``: of the wrapper, with the bus; ``contents``: path, what it is;
-    ``chart``: of the modules.
+    """README; ``ports``: of the wrapper, with the bus; ``contents``: path, what it is; ``page``: a
+    sentence on where to read more; ``chart``: of the modules; ``latency_of``: what the cycles in
+    ``latency`` are; ``diagrams``: names of pictures in ``doc/``.
     """
     parameters = [f"| `{name}` | {value} |" for name, value in manifest["parameters"].items()]
-    latency = [
-        f"| {'input to output' if name == 'cycles' else name} | {cycles} |"
-        for name, cycles in manifest["latency"].items()
-    ]
     rows = [f"| `{n}` | {d} | {w} | {bus or '-'} |" for n, d, w, bus in ports]
     lines = [
         f"# {block}",
@@ -179,18 +180,12 @@ def readme(
             *fields,
             "",
         ]
+    lines += ["## Timing"]
     if latency:
-        lines += [
-            "## Latency",
-            "Clock cycles without stalls.",
-            "",
-            "| path | cycles |",
-            "|---|---|",
-        ]
-        lines += [*latency, ""]
-        lines += (
-            ["![timing](doc/timing.svg)", ""] if any("timing" in p for p, _ in contents) else []
-        )
+        lines += [latency_of, "", "| path | cycles |", "|---|---|"]
+        lines += [*(f"| {path} | {cycles:,} |" for path, cycles in latency), ""]
+    for name in diagrams:
+        lines += [f"![{name}](doc/{name}.svg)", ""]
     return "\n".join(
         [*lines, "## Parameters", "", "| name | value |", "|---|---|", *parameters, ""]
     )
