@@ -7,7 +7,7 @@ cases must give the same cycles, whatever the seed of the power-up.
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,23 @@ _INITIAL = re.compile(
     r"^  initial (?:begin\n.*?^  end\n|for \([^\n]*\n(?:[^\n]*\n)??    [^\n]*;\n)",
     re.MULTILINE | re.DOTALL,
 )
+_ASSIGNED = re.compile(r"^    (\w+)\[.*\] = ", re.MULTILINE)
 _OPTIONS = ("--x-initial", "unique", "--x-assign", "unique")
 
 
-def strip_initial(folder: Path) -> int:
-    """Remove the ``initial`` blocks of the Verilog in ``folder``; return how many there were."""
-    count = 0
-    for path in load_manifest(folder).sources:
-        text, found = _INITIAL.subn("", path.read_text())
-        if re.search(r"^\s*initial\b", text, re.MULTILINE):
-            raise UserError(f"{path}: holds an initial block of a form that is not known")
-        path.write_text(text)
-        count += found
-    return count
+def strip_initial(text: str, keep: Collection[str] = ()) -> tuple[str, int]:
+    """Return Verilog without its ``initial`` blocks, and how many there were.
+
+    ``keep``: arrays whose blocks stay, such as those that are only read. ``UserError`` for a block
+    of a form that this project does not write.
+    """
+    blocks = _INITIAL.findall(text)
+    if len(blocks) != len(re.findall(r"^\s*initial\b", text, re.MULTILINE)):
+        raise UserError("holds an initial block of a form that is not known")
+    stripped = [block for block in blocks if not set(_ASSIGNED.findall(block)) & set(keep)]
+    for block in stripped:
+        text = text.replace(block, "", 1)
+    return text, len(stripped)
 
 
 def run_power_up(
@@ -59,7 +63,12 @@ def run_power_up(
             emit_verilog(block, parameters, folder)
         else:
             shutil.copytree(rtl, folder)
-        if not strip_initial(folder):
+        count = 0
+        for path in load_manifest(folder).sources:
+            text, found = strip_initial(path.read_text())
+            path.write_text(text)
+            count += found
+        if not count:
             raise UserError(f"block {block}: has no initial value to strip")
         model = build_model(folder, more_options=_OPTIONS)
         results = []

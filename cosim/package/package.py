@@ -24,6 +24,7 @@ from cosim.package import texts
 from cosim.package.bus_diagram import bus_diagrams
 from cosim.package.diagram import diagram
 from cosim.package.hierarchy import mermaid
+from cosim.package.memories import instance_counts, memories
 from cosim.package.registers import has_ipxact, write_registers
 from cosim.trace_checker.build import HERE as CHECKER
 from cosim.trace_checker.build import SOURCES, ports_header
@@ -297,6 +298,8 @@ def _texts(
     contents.append(("doc/", what))
     ports = [(p.name, p.direction, p.width, p.bus) for p in wrapper.ports]
     modules = {name.removesuffix(".v"): text for name, text in design.files.items()}
+    counts = instance_counts(modules, design.manifest["top"])
+    arrays = [(memory, counts[memory.module]) for memory in memories(modules)]
     chart = mermaid({**modules, wrapper.top: wrapper.text}, wrapper.top)
     page = "accelerator.md" if block == "accelerator" else f"blocks/{block}.md"
     text = texts.readme(
@@ -306,6 +309,7 @@ def _texts(
         contents,
         page=f"What it does: docs/{page} of stepscale.",
         chart=chart,
+        arrays=arrays,
         latency_of=bench.latency_of,
         latency=bench.latency,
         diagrams=bench.diagrams,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cosim.package.memories import Memory
 from hdl.axi_wrapper import stream_prefix
 
 __all__ = ["FREQUENCY_MHZ", "core_file", "file_list", "lpf", "makefile", "pdc", "readme", "sdc"]
@@ -123,13 +124,15 @@ def readme(
     *,
     page: str,
     chart: str,
+    arrays: Sequence[tuple[Memory, int]],
     latency_of: str,
     latency: Sequence[tuple[str, int]],
     diagrams: Sequence[str],
 ) -> str:
     """README; ``ports``: of the wrapper, with the bus; ``contents``: path, what it is; ``page``: a
-    sentence on where to read more; ``chart``: of the modules; ``latency_of``: what the cycles in
-    ``latency`` are; ``diagrams``: names of pictures in ``doc/``.
+    sentence on where to read more; ``chart``: of the modules; ``arrays``: memories and how often
+    each occurs; ``latency_of``: what the cycles in ``latency`` are; ``diagrams``: pictures in
+    ``doc/``.
     """
     parameters = [f"| `{name}` | {value} |" for name, value in manifest["parameters"].items()]
     rows = [f"| `{n}` | {d} | {w} | {bus or '-'} |" for n, d, w, bus in ports]
@@ -180,6 +183,7 @@ def readme(
             *fields,
             "",
         ]
+    lines += _memories(arrays)
     lines += ["## Timing"]
     if latency:
         lines += [latency_of, "", "| path | cycles |", "|---|---|"]
@@ -189,3 +193,26 @@ def readme(
     return "\n".join(
         [*lines, "## Parameters", "", "| name | value |", "|---|---|", *parameters, ""]
     )
+
+
+def _memories(arrays: Sequence[tuple[Memory, int]]) -> list[str]:
+    if not arrays:
+        return []
+    lines = [
+        "## Memories",
+        "Arrays in the Verilog, from the largest on; one clock. A read *with register* fits a",
+        "block RAM or SRAM macro, others are logic. A collision: a read of the word being written.",
+        "What a memory holds at power-up matters where it is never written, nowhere else.",
+        "",
+        "| module | memory | words x bits | instances | reads | written | collision |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for memory, count in sorted(arrays, key=lambda pair: -pair[0].bits * pair[1]):
+        ports = ((memory.clocked, "with register"), (memory.unclocked, "without"))
+        reads = ", ".join(f"{number} {how}" for number, how in ports if number)
+        written = {0: "never", 1: "whole"}.get(memory.lanes, f"in {memory.lanes} parts")
+        collision = "-" if not memory.lanes else "old word" if memory.old else "either"
+        size = f"{memory.words:,} x {memory.width:,}"
+        cells = (f"`{memory.module}`", f"`{memory.name}`", size, count, reads, written, collision)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return [*lines, ""]

@@ -50,8 +50,12 @@ struct Burst {
 class Machine {
 public:
     explicit Machine(unsigned latency) : latency_(latency), top_(new Vtop) {
+        // the host is silent from the first cycle on, whatever Verilator begins with
+        top_->s_axi_arvalid = top_->s_axi_awvalid = top_->s_axi_wvalid = 0;
+        top_->s_axi_rready = top_->s_axi_bready = 0;
+        top_->m_axi_rresp = top_->m_axi_bresp = 0;
         top_->aresetn = 0;
-        for (unsigned n = 0; n < 4; ++n) cycle();
+        cycle();
         top_->aresetn = 1;
     }
     ~Machine() { top_->final(); }
@@ -68,6 +72,7 @@ public:
         top_->m_axi_bvalid = !responses_.empty() && responses_.front() <= now_;
         top_->aclk = 0;
         top_->eval();
+        if (!top_->aresetn) return edge();  // memory is in reset too
         const bool r = top_->m_axi_rvalid && top_->m_axi_rready;
         const bool b = top_->m_axi_bvalid && top_->m_axi_bready;
         if (top_->m_axi_arvalid) reads_.push_back({now_ + latency_, top_->m_axi_araddr, top_->m_axi_arlen + 1u});
@@ -93,9 +98,7 @@ public:
             }
         }
         if (b) responses_.pop_front();
-        top_->aclk = 1;
-        top_->eval();
-        ++now_;
+        edge();
     }
 
     // AXI4-Lite, one access at a time.
@@ -138,6 +141,11 @@ public:
     uint64_t now() const { return now_; }
 
 private:
+    void edge() {
+        top_->aclk = 1;
+        top_->eval();
+        ++now_;
+    }
     void settle() {
         top_->aclk = 0;
         top_->eval();
@@ -172,7 +180,9 @@ void need(int result, const char* what) {
 int main(int argc, char** argv) {
     if (argc < 2) fail("usage: program IMAGES [LATENCY]");
     const std::string images = argv[1];
-    const unsigned latency = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : LATENCY;
+    Verilated::commandArgs(argc, argv);  // for +verilator+...
+    const bool given = argc > 2 && argv[2][0] != '+';
+    const unsigned latency = given ? static_cast<unsigned>(std::atoi(argv[2])) : LATENCY;
     Machine m(latency);
     stepscale device{};
     device.context = &m;
