@@ -35,7 +35,7 @@ SECONDS = 600
 README = re.findall(r"`\.venv/bin/(stepscale [^`]*)`", (ROOT / "README.md").read_text())
 QUICK = [c for c in README if re.match(r"stepscale (verilog|compile) (?!.*--package)", c)]
 SMALLER = {
-    "bench": "--size 4 --repeats 1 --batch-top 4",
+    "bench": "--size 4 --repeats 3 --batch-top 4",
     "bench --only accelerator": "--size 4",
     "cosim --suite blocks": "--block operand",
     "cosim --suite blocks --block": "",
