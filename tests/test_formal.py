@@ -100,8 +100,8 @@ FAULTS = (
     Fault(
         "scale_file.constants",
         "scale_file.py",
-        "idle[bank].eq(~self.bank_busy[bank] & ~Cat(starts).any())",
-        "idle[bank].eq(~self.bank_busy[bank])",
+        "takes[bank].eq(is_open[bank] & ~self.bank_busy[bank])",
+        "takes[bank].eq(is_open[bank])",
     ),
     Fault(
         "scale_file.lookup",
@@ -255,6 +255,11 @@ def test_every_proof_has_a_fault_but_the_one_without_rtl():
 def test_quick_proof_is_green(title):
     result = run(proof_of(title))
     assert result.verdict == "proven", result.detail
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.proof)
+def test_text_of_fault_occurs_once(fault, tmp_path):
+    plant(tmp_path, fault)
 
 
 @pytest.mark.parametrize("fault", list(faults()))
