@@ -41,6 +41,11 @@ class Fault:
     old: str
     new: str
 
+    @property
+    def name(self):
+        """What a message calls it."""
+        return self.proof
+
 
 FAULTS = (
     Fault("operand.stream", "operand.py", "self.i.ready.eq(enable)", "self.i.ready.eq(1)"),
