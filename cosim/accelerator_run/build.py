@@ -12,13 +12,14 @@ from golden.accelerator.configuration import AcceleratorConfig
 from golden.accelerator.timing.latencies import Arithmetic, Memory
 from golden.errors import UserError
 
-__all__ = ["Simulator", "build_simulator"]
+__all__ = ["ARITHMETIC", "BUS", "CONFIG", "Simulator", "build_simulator"]
 
 MAIN = Path(__file__).resolve().parent / "main.cpp"
 CONFIG = ("size", "stream_words", "stream_banks", "code_words", "sum_chunks", "depth",
           "channel_tiles")  # fmt: skip
 BUS = ("axi_bytes", "outstanding", "buffer")
 ARITHMETIC = ("decode", "pipeline", "multiplier")
+"""Parameters of the accelerator for ``AcceleratorConfig``, ``Memory`` and ``Arithmetic``."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from cosim.accelerator_run.build import ARITHMETIC, BUS, CONFIG
 from cosim.accelerator_run.golden_run import data_region, golden_run
 from cosim.generate import generate
 from cosim.manifest import load_manifest
@@ -53,10 +54,6 @@ MADE = ("sim/build/", "sim/verdict.json", "driver/__pycache__/", "registers/__py
 STEPS = range(1)  # that the accelerator's smoke bench runs
 LATENCY = 40  # cycles of its memory
 LATENCIES = (0, LATENCY, 100)  # cycles of the memories in its README
-CONFIG = ("size", "stream_words", "stream_banks", "code_words", "sum_chunks", "depth",
-          "channel_tiles")  # fmt: skip
-BUS = ("axi_bytes", "outstanding", "buffer")
-ARITHMETIC = ("decode", "pipeline", "multiplier")
 
 Progress = Callable[[str, int, int], None]
 
